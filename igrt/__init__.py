@@ -1,0 +1,57 @@
+"""Integrated Gradients and its family for any ONNX model.
+
+```python
+import igrt
+
+result = igrt.explain("model.onnx", x, target=281)
+result.values["image"], result.delta, result.error
+result.save("result.png")
+```
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from igrt.attribution import Attribution
+    from igrt.errors import IgrtError
+    from igrt.explainer import Explainer, explain
+    from igrt.methods import IntegratedGradients
+    from igrt.specs import Display
+    from igrt.vjp.augment import augment
+
+__version__ = "0.1.0"
+
+# loaded when first used: importing igrt costs neither numba, onnx nor onnxruntime
+_HOMES = {
+    "Attribution": "igrt.attribution",
+    "Display": "igrt.specs",
+    "Explainer": "igrt.explainer",
+    "IgrtError": "igrt.errors",
+    "IntegratedGradients": "igrt.methods",
+    "augment": "igrt.vjp.augment",
+    "explain": "igrt.explainer",
+}
+
+__all__ = [
+    "Attribution",
+    "Display",
+    "Explainer",
+    "IgrtError",
+    "IntegratedGradients",
+    "augment",
+    "explain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'igrt' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

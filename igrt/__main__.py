@@ -1,0 +1,5 @@
+"""`python -m igrt`."""
+
+from igrt.cli.main import main
+
+main()

@@ -1,0 +1,284 @@
+"""What comes back: `Attribution`, the one result type of every method."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from igrt.errors import InputError
+from igrt.specs import Array, Display
+
+_NPZ_RECORD = "igrt/result"
+"""Entry of an `.npz` file that holds everything but the attributions, as JSON text."""
+
+Index = int | tuple[int, ...]
+"""Which element of an example's output is explained: a class, or one index per output axis."""
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class Attribution:
+    """Attributions of one or more rows, with everything needed to judge and repeat them.
+
+    A *row* is one example explained for one target; several targets per example (``top3``) give
+    several rows. Every per-row field has one entry per row, also when there is one row only.
+
+    Args:
+        values: Attribution per attributed tensor, float64, in the shape of that tensor.
+        target: Explained element of the output, per row.
+        output: F(x) per row, [rows] float64.
+        baseline_output: F(x') per row, averaged over the baselines, [rows] float64.
+        delta: Completeness gap sum(values) - (F(x) - F(x')), per row, [rows] float64.
+        error: Estimated quadrature error of the attribution relative to its L1 norm, [rows].
+        evaluations: Gradient evaluations spent, [rows] int64.
+        rule: Quadrature rule.
+        method: Attribution method.
+        provider: Execution provider that really ran.
+        seconds: Wall-clock seconds of the whole call.
+        provenance: Model digest, versions, opset, seed and options: what repeats the result.
+        example: Which example of the call each row belongs to, [rows] int64.
+        inputs: The explained inputs, one entry per row along their batch axis.
+        scores: The whole explained output at x, [rows, ...], for showing the top classes.
+        tolerance: Relative error asked for; None for a fixed number of steps.
+        batched: Whether arrays in `values` and `inputs` have a leading row axis.
+        display: What people need to see beside the numbers.
+    """
+
+    values: Mapping[str, Array]
+    target: tuple[Index, ...]
+    output: Array
+    baseline_output: Array
+    delta: Array
+    error: Array
+    evaluations: Array
+    rule: str
+    method: str
+    provider: str
+    seconds: float
+    provenance: Mapping[str, Any]
+    example: Array
+    inputs: Mapping[str, Array]
+    scores: Array
+    tolerance: float | None = None
+    batched: bool = True
+    display: Display = field(default_factory=Display, compare=False)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.target)
+
+    @property
+    def relative_delta(self) -> Array:
+        """`delta` relative to |F(x) - F(x')|, per row; 0 where both vanish, [rows] float64."""
+        change = np.abs(self.output - self.baseline_output)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = self.delta / change
+        return np.where(self.delta == 0, 0.0, relative)
+
+    @property
+    def converged(self) -> Array:
+        """Whether the estimated error met the tolerance (fixed rules: always), [rows] bool."""
+        if self.tolerance is None:
+            return np.ones(len(self), dtype=bool)
+        return np.asarray(self.error <= self.tolerance)
+
+    def row(self, index: int) -> dict[str, Array]:
+        """Attribution of one row per tensor, without the row axis."""
+        if not -len(self) <= index < len(self):
+            raise InputError(f"row {index} of a result with {len(self)} rows")
+        return {n: v[index] if self.batched else v for n, v in self.values.items()}
+
+    def input_row(self, index: int) -> dict[str, Array]:
+        """Explained input of one row per tensor, without the row axis."""
+        return {n: v[index] if self.batched else v for n, v in self.inputs.items()}
+
+    def top(self, index: int, count: int = 5) -> list[tuple[int, float]]:
+        """The `count` highest scores of a row's output as (class, score), highest first."""
+        scores = np.asarray(self.scores[index], dtype=np.float64).reshape(-1)
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [(int(i), float(scores[i])) for i in order]
+
+    def label(self, index: int) -> str:
+        """Name of a row's target class, or its index where no label is known."""
+        target = self.target[index]
+        return self.display.label(target) if isinstance(target, int) else str(list(target))
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers without the arrays, ready for JSON; one row gives numbers, more give lists."""
+
+        def per_row(values: Any) -> Any:
+            listed = [_plain(v) for v in values]
+            return listed[0] if len(self) == 1 else listed
+
+        tops = [
+            [{"target": i, "label": self.display.label(i), "score": s} for i, s in self.top(r)]
+            for r in range(len(self))
+        ]
+        return {
+            "method": self.method,
+            "rule": self.rule,
+            "target": per_row(self.target),
+            "label": per_row([self.label(r) for r in range(len(self))]),
+            "example": per_row(self.example),
+            "output": per_row(self.output),
+            "baseline_output": per_row(self.baseline_output),
+            "delta": per_row(self.delta),
+            "relative_delta": per_row(self.relative_delta),
+            "error": per_row(self.error),
+            "tolerance": self.tolerance,
+            "converged": per_row(self.converged),
+            "evaluations": per_row(self.evaluations),
+            "top": per_row(tops),
+            "provider": self.provider,
+            "seconds": round(self.seconds, 6),
+            "provenance": dict(self.provenance),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the result in the format of the suffix: `.npz`, `.json`, `.png` or `.html`.
+
+        The file appears whole or not at all.
+
+        Raises:
+            InputError: If the suffix is none of these, or the file cannot be written.
+        """
+        path = Path(path)
+        writers: dict[str, Callable[[Path], None]] = {
+            ".npz": self._write_npz,
+            ".json": self._write_json,
+            ".png": self._write_png,
+            ".html": self._write_html,
+        }
+        writer = writers.get(path.suffix.lower())
+        if writer is None:
+            raise InputError(
+                f"cannot write `{path}`: unknown suffix `{path.suffix}`",
+                hint=f"use one of {', '.join(writers)}",
+            )
+        write_atomically(path, writer)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Attribution:
+        """Read back what `save` wrote as `.npz`; pictures are not kept in it.
+
+        Raises:
+            InputError: If the file is missing, no result of igrt, or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                record = json.loads(str(archive[_NPZ_RECORD]))
+                arrays = {n: archive[n] for n in archive.files if n != _NPZ_RECORD}
+        except KeyError:
+            raise InputError(f"`{path}` is not a result saved by igrt") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"cannot read `{path}`: {error}") from None
+        prefix = "igrt/field/"
+        stored = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        inputs = {
+            n.removeprefix("input/"): stored.pop(n) for n in list(stored) if n.startswith("input/")
+        }
+        values = {n: a for n, a in arrays.items() if not n.startswith("igrt/")}
+        target = tuple(t if isinstance(t, int) else tuple(t) for t in record.pop("target"))
+        display = Display(
+            labels=tuple(record["display"]["labels"]),
+            features={n: tuple(f) for n, f in record["display"]["features"].items()},
+            layouts=record["display"]["layouts"],
+            sources=tuple(record.pop("display")["sources"]),
+        )
+        return cls(values=values, inputs=inputs, target=target, display=display, **stored, **record)
+
+    def _write_npz(self, path: Path) -> None:
+        arrays: dict[str, Array] = dict(self.values)
+        record: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                arrays[f"igrt/field/{item.name}"] = value
+            elif item.name not in {"values", "inputs", "display"}:
+                record[item.name] = value
+        arrays.update({f"igrt/field/input/{n}": a for n, a in self.inputs.items()})
+        record["display"] = {
+            "labels": self.display.labels,
+            "features": dict(self.display.features),
+            "layouts": dict(self.display.layouts),
+            "sources": self.display.sources,
+        }
+        arrays[_NPZ_RECORD] = np.asarray(json.dumps(record, default=_plain))
+        with path.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+    def _write_json(self, path: Path) -> None:
+        document = self.summary() | {"values": {n: v.tolist() for n, v in self.values.items()}}
+        path.write_text(json.dumps(document, default=_plain, allow_nan=True), encoding="utf-8")
+
+    def _write_png(self, path: Path) -> None:
+        from igrt.render import png
+
+        png.write(self, path)
+
+    def _write_html(self, path: Path) -> None:
+        from igrt.render import html
+
+        html.write(self, path)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{n}: {list(v.shape)}" for n, v in self.values.items())
+        lines = [f"Attribution({self.method}, {self.rule}, {self.provider}; {shapes}"]
+        for r in range(min(len(self), 8)):
+            lines.append(
+                f"  {self.label(r)}: F(x) = {self.output[r]:.6g}, F(x') = "
+                f"{self.baseline_output[r]:.6g}, delta = {self.delta[r]:.2e}, "
+                f"error = {self.error[r]:.1e}, {self.evaluations[r]} evaluations"
+            )
+        if len(self) > 8:
+            lines.append(f"  … {len(self) - 8} more rows")
+        return "\n".join(lines) + ")"
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+
+    Raises:
+        InputError: If the folder does not exist or cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+    except OSError as error:
+        raise InputError(
+            f"cannot write `{path}`: {error.strerror}", hint="check that the folder exists"
+        ) from None
+    try:
+        write(Path(temporary))
+        # mkstemp makes private files; a result is as public as the user's umask says
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"cannot write `{path}`: {error.strerror or error}") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return list(value)
+    return value
+
+
+__all__ = ["Attribution", "Index", "write_atomically"]

@@ -1,0 +1,168 @@
+"""Baselines: the input that stands for "nothing there", where the path begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from igrt.errors import InputError
+from igrt.specs import Array, as_native
+
+Baseline = Any
+"""None, a number, an array, a text such as ``"blur:4"``, or a mapping from names to these."""
+
+_SPEC = re.compile(r"(?P<kind>[a-z]+)(?::(?P<argument>.+))?")
+
+NAMES = ("zeros", "constant:V", "mean", "blur:SIGMA", "uniform:SEED")
+
+
+def build(baseline: Baseline, inputs: Mapping[str, Array], *, batched: bool) -> dict[str, Array]:
+    """One baseline for each attributed input, in its shape and element type.
+
+    Args:
+        baseline: What the user gave.
+        inputs: The attributed inputs, [examples, ...] or without an example axis.
+        batched: Whether the inputs have an example axis.
+
+    Raises:
+        InputError: If it is unknown, does not fit the inputs, or is not finite.
+    """
+    if isinstance(baseline, Mapping):
+        unknown = set(baseline) - set(inputs)
+        if unknown:
+            raise InputError(
+                f"baseline for `{sorted(unknown)[0]}`, which is not attributed",
+                hint=f"attributed are {', '.join(f'`{n}`' for n in inputs)}",
+            )
+        return {n: _one(baseline.get(n), n, x, batched=batched) for n, x in inputs.items()}
+    if len(inputs) > 1 and baseline is not None and not isinstance(baseline, (str, int, float)):
+        raise InputError(
+            "one array as baseline, but several inputs are attributed",
+            hint=f"give a mapping with the names {', '.join(f'`{n}`' for n in inputs)}",
+        )
+    return {n: _one(baseline, n, x, batched=batched) for n, x in inputs.items()}
+
+
+def as_list(baselines: Baseline | Sequence[Baseline]) -> list[Baseline]:
+    """Several baselines (a list or tuple) as a list; one baseline as a list of one."""
+    if isinstance(baselines, (list, tuple)) and baselines and not _is_number_list(baselines):
+        return list(baselines)
+    if isinstance(baselines, (list, tuple)) and not baselines:
+        raise InputError("an empty list of baselines", hint="leave it out to use zeros")
+    return [baselines]
+
+
+def _is_number_list(value: Sequence[Any]) -> bool:
+    """Whether a nested list is an array written out, rather than several baselines."""
+    first = value[0]
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    return isinstance(first, (int, float)) and not all(isinstance(v, (int, float)) for v in value)
+
+
+def _one(baseline: Any, name: str, x: Array, *, batched: bool) -> Array:
+    if baseline is None:
+        return np.zeros_like(x)
+    if isinstance(baseline, str):
+        return _named(baseline, name, x, batched=batched)
+    array = as_native(f"baseline of {name}", baseline)
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise InputError(f"the baseline of `{name}` is not numeric: {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"the baseline of `{name}` is not finite")
+    fits = array.shape in (x.shape, (), x.shape[1:] if batched else x.shape) or (
+        batched and array.shape == (1, *x.shape[1:])
+    )
+    if not fits:
+        raise InputError(
+            f"the baseline of `{name}` has the shape {list(array.shape)}, the input "
+            f"{list(x.shape)}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(array.astype(x.dtype), x.shape))
+
+
+def _named(text: str, name: str, x: Array, *, batched: bool) -> Array:
+    match = _SPEC.fullmatch(text.strip().lower())
+    kind, argument = (match["kind"], match["argument"]) if match else ("", None)
+    examples = x if batched else x[np.newaxis]
+    match kind, argument:
+        case "zeros", None:
+            return np.zeros_like(x)
+        case "constant", str():
+            return np.full_like(x, _number(argument, text))
+        case "mean", None:
+            made = _mean(examples, name)
+        case "blur", str():
+            made = _blur(examples, _number(argument, text), name)
+        case "uniform", str():
+            made = _uniform(examples, int(_number(argument, text)))
+        case _:
+            raise InputError(f"unknown baseline {text!r}", hint=f"use {', '.join(NAMES)} or a file")
+    return np.ascontiguousarray(made.astype(x.dtype).reshape(x.shape))
+
+
+def _number(argument: str, text: str) -> float:
+    try:
+        value = float(argument)
+    except ValueError:
+        raise InputError(f"baseline {text!r}: {argument!r} is not a number") from None
+    if not np.isfinite(value):
+        raise InputError(f"baseline {text!r} is not finite")
+    return value
+
+
+def _spatial(x: Array) -> tuple[int, ...]:
+    """Axes of a picture or signal that are neither the examples nor the channels.
+
+    Channels are the axis of at most 4 that comes first or last; without one, the first is taken.
+    """
+    if x.ndim == 4 and x.shape[3] <= 4 < x.shape[1]:
+        return 1, 2
+    return tuple(range(2, x.ndim))
+
+
+def _mean(x: Array, name: str) -> Array:
+    """Mean over each example's spatial axes; for tables, over the examples."""
+    axes = _spatial(x)
+    if not axes:
+        if len(x) == 1:
+            raise InputError(
+                f"the mean baseline of the table `{name}` needs several rows",
+                hint="give the mean as a file or use constant:V",
+            )
+        axes = (0,)
+    return np.broadcast_to(x.astype(np.float64).mean(axis=axes, keepdims=True), x.shape)
+
+
+def _blur(x: Array, sigma: float, name: str) -> Array:
+    """Gaussian blur along the spatial axes, edges repeated; sigma in pixels."""
+    axes = _spatial(x)
+    if not axes:
+        raise InputError(f"`{name}` has no spatial axes to blur", hint="use zeros or constant:V")
+    if not 0 < sigma <= 1000:
+        raise InputError(f"blur needs a sigma above 0 and at most 1000, not {sigma}")
+    radius = int(np.ceil(4 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    blurred = x.astype(np.float64)
+    for axis in axes:
+        widths = [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)]
+        padded = np.pad(blurred, widths, mode="edge")
+        blurred = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
+    return blurred
+
+
+def _uniform(x: Array, seed: int) -> Array:
+    """Uniform noise between each example's smallest and largest value."""
+    if seed < 0:
+        raise InputError(f"a seed is not negative: {seed}")
+    wide = x.astype(np.float64)
+    axes = tuple(range(1, x.ndim))
+    low, high = wide.min(axis=axes, keepdims=True), wide.max(axis=axes, keepdims=True)
+    return low + (high - low) * np.random.default_rng(seed).random(x.shape)
+
+
+__all__ = ["NAMES", "Baseline", "as_list", "build"]

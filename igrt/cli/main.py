@@ -1,0 +1,62 @@
+"""The `igrt` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from igrt import __version__
+from igrt.cli.augment import augment
+from igrt.cli.doctor import doctor
+from igrt.cli.explain import explain
+from igrt.cli.inspect import inspect
+from igrt.cli.ops import ops
+from igrt.cli.report import fail, unexpected
+from igrt.errors import IgrtError
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Data goes to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, "
+    "2 usage or bad input, 3 a check did not hold, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="igrt")
+def cli() -> None:
+    """Explain any ONNX model by Integrated Gradients.
+
+    \b
+    igrt explain model.onnx --input picture.png --preprocess imagenet -o picture.html
+    """
+
+
+for command in (explain, inspect, augment, ops, doctor):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the code of the contract."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    try:
+        code = cli.main(arguments, prog_name="igrt", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except IgrtError as error:
+        sys.exit(fail(error, as_json=as_json))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output has gone, as in `igrt ops | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        sys.exit(unexpected(error, as_json=as_json))
+
+
+if __name__ == "__main__":
+    main()

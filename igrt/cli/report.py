@@ -1,0 +1,99 @@
+"""Errors, JSON and progress, the same for every command."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+import click
+
+from igrt.errors import IgrtError
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout; NaN and infinity, which JSON lacks, become null."""
+    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if hasattr(value, "item"):
+        return _finite(value.item())
+    return value
+
+
+def fail(error: IgrtError, *, as_json: bool) -> int:
+    """Print an error and return its exit code."""
+    _print_error(type(error).__name__, error.message, error.hint, as_json)
+    return error.exit_code
+
+
+def unexpected(error: Exception, *, as_json: bool) -> int:
+    """The same for an error that nobody foresaw; the traceback only where it was asked for."""
+    if os.environ.get("IGRT_DEBUG"):
+        traceback.print_exc()
+    text = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+    _print_error(
+        "InternalError",
+        f"unexpected {type(error).__name__}: {text}",
+        "please report it; IGRT_DEBUG=1 shows where it happened",
+        as_json,
+    )
+    return 1
+
+
+def _print_error(kind: str, message: str, hint: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"error": {"type": kind, "message": message, "hint": hint}})
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(message)}", err=True)
+    if hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {printable(hint)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which names in a model could carry into the terminal."""
+    return "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+class ProgressLine:
+    """Evaluations done, on stderr, for work that takes more than a second.
+
+    On a terminal one line is rewritten; elsewhere a line is printed every ten seconds.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._start = self._last = time.monotonic()
+        self._quiet, self._shown = quiet, False
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, done: int, planned: int) -> None:
+        """Take note of the evaluations done and planned so far."""
+        now = time.monotonic()
+        wait = 0.1 if self._terminal else 10.0
+        if self._quiet or now - self._start < 1.0 or (now - self._last < wait and done < planned):
+            return
+        self._last = now
+        left = (now - self._start) * (planned - done) / done
+        text = f"{done} of {planned} gradient evaluations, about {left:.0f} s left"
+        self._shown = True
+        click.echo(f"\r\033[K{text}" if self._terminal else text, err=True, nl=not self._terminal)
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._shown and self._terminal:
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+__all__ = ["ProgressLine", "fail", "print_json", "printable", "unexpected"]

@@ -1,0 +1,566 @@
+"""`Explainer` and `explain`: a model, an input, and what made the output what it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal, final
+
+import numpy as np
+import onnx
+
+from igrt import baselines as baseline_values
+from igrt import methods, targets
+from igrt.attribution import Attribution
+from igrt.baselines import Baseline
+from igrt.errors import InputError, ModelLoadError, NonFiniteError, did_you_mean
+from igrt.graph import Graph, load, serialise
+from igrt.graph.load import ModelLike
+from igrt.graph.normalize import normalize
+from igrt.graph.normalize.opset import pin_ir_version
+from igrt.graph.prune import prune
+from igrt.kernels import select
+from igrt.methods import Method
+from igrt.runtime.plan import plan
+from igrt.runtime.session import OrtSession, Session, full_name
+from igrt.runtime.stream import Integrals, Paths, Progress, integrate
+from igrt.specs import Array, Display, Feeds, TensorSpec, as_native
+from igrt.stage import Batching, batching, free_batch, row_bytes
+from igrt.stage.cut import cut
+from igrt.targets import Target
+from igrt.vjp.augment import Augmented, attributed_tensors, differentiate, explained_output
+
+_SAME = 1e-3
+"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
+in another order differ by some 1e-6; a row that leaks into another differs by order one."""
+
+
+@final
+class Explainer:
+    """Explains one output of one model; loads it once and may be used from several threads.
+
+    Args:
+        model: Path, bytes or onnx.ModelProto.
+        of: Name of the tensor to explain; the first float output by default.
+        wrt: Names of the tensors attributed, inputs or any intermediate ones; all float inputs by
+            default. For an intermediate tensor the path runs in its space.
+        provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
+            onnxruntime's. Anything but ``auto`` is an error where it does not work.
+        memory: Byte budget of a run; a share of what is free by default.
+        threads: Threads within one operator; None leaves it to onnxruntime.
+
+    Raises:
+        ModelLoadError: If the model cannot be read.
+        InputError: If `of` or `wrt` name no float tensor, or an option is not usable.
+        UnsupportedOperator: If operators on the way have no gradient rule; all are named.
+        NoGradientPath: If the gradient would be zero by construction.
+    """
+
+    def __init__(
+        self,
+        model: ModelLike,
+        *,
+        of: str | None = None,
+        wrt: Sequence[str] | None = None,
+        provider: str = "auto",
+        memory: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads must be a positive whole number, not {threads!r}")
+        plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
+        full_name(provider)
+        self._source = load(model)
+        self._provider, self._memory, self._threads = provider, memory, threads
+        normal = normalize(self._source.model)
+        graph = Graph(normal)
+        self._normal, self._graph = normal, graph
+        self.of: TensorSpec = explained_output(graph, of)
+        found = differentiate(
+            normal, wrt=None if wrt is None else list(wrt), of=self.of.name
+        )
+        self.wrt: tuple[TensorSpec, ...] = found.wrt
+        """Specs of the attributed tensors."""
+        names = [s.name for s in self.wrt]
+        self._inner = [n for n in names if n in graph.producers]
+        # without inner tensors the part is the whole model, whose gradient graph is built already
+        self._part = cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
+        self._lock = threading.Lock()
+        self._engine: _Engine | None = None
+        self._prologue: Session | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Specs of the model's inputs."""
+        return self._graph.inputs
+
+    @property
+    def _batching(self) -> Batching:
+        floats = frozenset(s.name for s in self._graph.inputs if s.is_float)
+        return batching(self._graph.inputs, floats or frozenset(s.name for s in self._graph.inputs))
+
+    def batching_of(self, inputs: Feeds | Any) -> str:
+        """How rows go into the model, in words: found by running the first row of some inputs."""
+        layout = self._batching
+        feeds, _ = _feeds(self._graph.inputs, inputs, layout)
+        points, others, b_points, _ = self._points(feeds, None, layout)
+        return self._engine_for(points, b_points, others, layout).note
+
+    def explain(
+        self,
+        inputs: Feeds | Any,
+        *,
+        baselines: Baseline | Sequence[Baseline] = None,
+        target: Target = None,
+        method: str | Method = "integrated_gradients",
+        n_steps: int | None = None,
+        rule: str | None = None,
+        tolerance: float = 1e-2,
+        internal_batch_size: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        deadline: float | None = None,
+        display: Display | None = None,
+    ) -> Attribution:
+        """Attribute the target's score to the inputs.
+
+        Args:
+            inputs: Arrays by input name; a bare array will do for a one-input model. With or
+                without a batch axis.
+            baselines: Where the path begins: None (zeros), a number, an array, a text such as
+                ``"blur:4"``, a mapping from names to these, or a list of these to average over.
+            target: What is explained: None (the only or highest element), a class index,
+                ``"topK"``, a tuple of indices, or a list with one of these per example.
+            method: A name, or a method object with its own options.
+            n_steps: Exactly so many gradient evaluations; None stops at the tolerance.
+            rule: Quadrature rule for a fixed number of steps, ``gauss_legendre`` by default; also
+                ``gauss_kronrod midpoint trapezoid simpson left right`` and Captum's names.
+            tolerance: Relative L1 error of the attribution to stop at.
+            internal_batch_size: Rows per run; chosen from the memory budget by default.
+            seed: Seed of methods that draw at random; recorded in the result.
+            progress: Called with the evaluations done and planned, after every run.
+            deadline: Seconds after which to give up.
+            display: Labels, names and pictures to show beside the numbers.
+
+        Raises:
+            InputError: If an argument or an array is not usable.
+            NonFiniteError: If an output or a gradient is NaN or infinite.
+            DeadlineExceeded: If the deadline passed.
+        """
+        start = time.monotonic()
+        if deadline is not None and not deadline > 0:
+            raise InputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+        scheme = methods.named(method).scheme(rule, n_steps, tolerance)
+        layout = self._batching
+        feeds, unbatched = _feeds(self._graph.inputs, inputs, layout)
+        points, others, b_points, count = self._points(feeds, baselines, layout)
+        engine = self._engine_for(points, b_points, others, layout)
+
+        outputs = engine.forward(points, others, np.arange(count))
+        picked = targets.resolve(target, outputs)
+        example, rows = picked.example, len(picked.example)
+        sets = len(next(iter(b_points.values()))) // count
+        b_outputs = engine.forward(b_points, others, np.tile(np.arange(count), sets))
+        output = picked.pick(outputs[example])
+        of_row = np.stack([b_outputs[k * count + example] for k in range(sets)])
+        baseline_output = np.mean([picked.pick(b) for b in of_row], axis=0)
+
+        paths = Paths(
+            inputs=points,
+            baselines=b_points,
+            example=np.tile(example, sets),
+            baseline=np.concatenate([k * count + example for k in range(sets)]),
+            cotangents=np.tile(
+                picked.cotangents(outputs.shape[1:], engine.augmented.of.dtype),
+                (sets, *(1,) * (outputs.ndim - 1)),
+            ),
+            others=others,
+            shared={},
+            batched=engine.batched,
+        )
+        chunk = engine.chunk(paths, self._memory, internal_batch_size)
+        found = integrate(
+            engine.gradient,
+            select("cpu"),
+            paths,
+            scheme,
+            gradients=engine.augmented.gradients,
+            cotangent=engine.augmented.cotangent,
+            chunk=chunk,
+            progress=progress,
+            deadline=None if deadline is None else start + deadline,
+        )
+        values, error, evaluations = _averaged(found, sets, rows)
+        total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
+        keep = layout.batched and not (unbatched and rows == 1)
+        return Attribution(
+            values=values if keep else {n: v[0] for n, v in values.items()},
+            target=picked.index,
+            output=output,
+            baseline_output=baseline_output,
+            delta=total - (output - baseline_output),
+            error=error,
+            evaluations=evaluations,
+            rule=scheme.name,
+            method=methods.named(method).name,
+            provider=engine.gradient.provider,
+            seconds=time.monotonic() - start,
+            provenance=self._provenance(
+                seed=seed,
+                n_steps=n_steps,
+                tolerance=tolerance,
+                baselines=_described(baselines),
+                chunk=found.chunk,
+                batching=engine.note,
+            ),
+            example=example,
+            inputs={n: x[example] if keep else x[0] for n, x in points.items()},
+            scores=outputs[example],
+            tolerance=scheme.tolerance,
+            batched=keep,
+            display=display or Display(),
+        )
+
+    def _points(
+        self, feeds: dict[str, Array], baselines: Any, layout: Batching
+    ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array], int]:
+        """End points of the paths, [examples, …] and [sets x examples, …], and the other feeds."""
+        names = [s.name for s in self.wrt]
+        count = len(next(iter(feeds.values())))
+        z = self._inner_tensors(feeds, layout) if self._inner else {}
+        points = {n: z[n] if n in z else feeds[n] for n in names}
+        needed = {i.name for i in Graph(self._part).inputs}
+        others = {n: a for n, a in feeds.items() if n in needed and n not in points}
+        built = []
+        for baseline in baseline_values.as_list(baselines):
+            if self._inner and self._through_model(baseline):
+                of_inputs = baseline_values.build(
+                    baseline, {n: a for n, a in feeds.items() if a.dtype.kind == "f"}, batched=True
+                )
+                at = feeds | of_inputs
+                z_baseline = self._inner_tensors(at, layout)
+                built.append({n: z_baseline[n] if n in z_baseline else at[n] for n in names})
+            else:
+                built.append(baseline_values.build(baseline, points, batched=True))
+        b_points = {n: np.concatenate([b[n] for b in built]) for n in names}
+        return points, others, b_points, count
+
+    def _through_model(self, baseline: Any) -> bool:
+        """Whether a baseline is one of the model's inputs, to be carried on to the inner tensor.
+
+        That is so for a mapping that names inputs, and for the default zeros of a model whose
+        inputs are all float; zeros of token numbers would be a token.
+        """
+        if isinstance(baseline, Mapping):
+            return not set(baseline) <= {s.name for s in self.wrt}
+        return baseline is None and all(i.is_float for i in self._graph.inputs)
+
+    def _inner_tensors(self, feeds: Feeds, layout: Batching) -> dict[str, Array]:
+        with self._lock:
+            if self._prologue is None:
+                model = prune(self._normal, self._inner)
+                self._prologue = self._session(model)
+        rows = len(next(iter(feeds.values())))
+        single = layout.fixed or not layout.batched
+        found: list[list[Array]] = []
+        for part in [slice(r, r + 1) for r in range(rows)] if single else [slice(None)]:
+            at = {n: a[part] if layout.batched else a[0] for n, a in feeds.items()}
+            made = self._prologue.run(self._inner, at)
+            found.append(made if layout.batched else [m[np.newaxis] for m in made])
+        return {n: np.concatenate([f[i] for f in found]) for i, n in enumerate(self._inner)}
+
+    def _session(self, model: onnx.ModelProto) -> OrtSession:
+        pin_ir_version(model)
+        return OrtSession(
+            serialise(model),
+            folder=self._source.folder,
+            provider=self._provider,
+            threads=self._threads,
+        )
+
+    def _engine_for(
+        self,
+        points: dict[str, Array],
+        b_points: dict[str, Array],
+        others: dict[str, Array],
+        layout: Batching,
+    ) -> _Engine:
+        with self._lock:
+            if self._engine is None:
+                first = {n: np.stack([points[n][0], b_points[n][0]]) for n in points}
+                second = {n: np.stack([a[0], a[0]]) for n, a in others.items()}
+                self._engine = self._open(first | second, layout)
+            return self._engine
+
+    def _open(self, probe: dict[str, Array], layout: Batching) -> _Engine:
+        """Sessions in the fastest mode that gives each row what it gets alone."""
+        of, names = self.of.name, [s.name for s in self.wrt]
+        if not layout.batched:
+            return _Engine(self._part, of, names, self._session, False, 1, "there is no batch axis, so examples run one by one")
+        if layout.fixed:
+            exact = _Engine(self._part, of, names, self._session, True, 1, "the batch is fixed at 1, so rows run one by one")
+            try:
+                free = _Engine(
+                    free_batch(self._part, frozenset(probe)), of, names, self._session, True, None,
+                    "independent, after making the fixed batch free",
+                )
+                agrees = _agree(free.run_forward(probe), _one_by_one(exact, probe))
+            except (InputError, ModelLoadError, Exception):  # any failure means: not that way
+                agrees = False
+            return free if agrees else exact
+        engine = _Engine(self._part, of, names, self._session, True, None, "independent")
+        if _agree(engine.run_forward(probe), _one_by_one(engine, probe)):
+            return engine
+        engine.most_rows, engine.note = 1, "dependent on each other, so run one by one"
+        return engine
+
+    def _provenance(self, **options: Any) -> dict[str, Any]:
+        return {
+            "model": self._source.name,
+            "sha256": self._source.sha256,
+            "of": self.of.name,
+            "wrt": [s.name for s in self.wrt],
+            "opset": Graph(self._source.model).opset,
+            "igrt": version("igrt"),
+            "onnx": version("onnx"),
+            "onnxruntime": _runtime_version(),
+            **options,
+        }
+
+
+@dataclass
+class _Engine:
+    """Sessions of one model in one batching mode; the gradient session is made when first used."""
+
+    part: onnx.ModelProto
+    of: str
+    names: list[str]
+    session: Callable[[onnx.ModelProto], OrtSession]
+    batched: bool
+    most_rows: int | None
+    note: str
+
+    def __post_init__(self) -> None:
+        self._forward: Session | None = None
+        self._augmented: Augmented | None = None
+        self._gradient: Session | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def augmented(self) -> Augmented:
+        with self._lock:
+            if self._augmented is None:
+                self._augmented = differentiate(self.part, wrt=self.names, of=self.of)
+            return self._augmented
+
+    @property
+    def gradient(self) -> Session:
+        augmented = self.augmented
+        with self._lock:
+            if self._gradient is None:
+                lean = prune(augmented.model, list(augmented.gradients.values()))
+                self._gradient = self.session(lean)
+            return self._gradient
+
+    def run_forward(self, feeds: Feeds) -> Array:
+        with self._lock:
+            if self._forward is None:
+                self._forward = self.session(self.part)
+        return self._forward.run([self.of], feeds)[0]
+
+    def forward(self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array) -> Array:
+        """The explained output for each row, [rows, …]."""
+        rows = len(next(iter(points.values())))
+        step = self.most_rows or 32
+        found = []
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            feeds = {n: a[part] for n, a in points.items()}
+            feeds |= {n: a[example[part]] for n, a in others.items()}
+            if not self.batched:
+                feeds = {n: a[0] for n, a in feeds.items()}
+            made = self.run_forward(feeds)
+            found.append(made if self.batched else made[np.newaxis])
+        outputs = np.concatenate(found)
+        if len(outputs) != rows:
+            raise InputError(
+                f"the output `{self.of}` has {len(outputs)} rows for {rows} rows of input",
+                hint="explain an output with one row per example",
+            )
+        if not np.isfinite(outputs).all():
+            row = int(np.argmax(~np.isfinite(outputs).reshape(rows, -1).all(axis=1)))
+            raise NonFiniteError(
+                f"the output `{self.of}` is NaN or infinite in row {row}",
+                hint="check the input and the baseline; the model itself may overflow",
+            )
+        return outputs
+
+    def chunk(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> int:
+        lead = (1,) if self.batched else ()
+        shapes = {n: (*lead, *a.shape[1:]) for n, a in (paths.inputs | dict(paths.others)).items()}
+        shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        chosen = plan(
+            row_bytes=row_bytes(self.augmented.model, shapes),
+            memory=memory,
+            internal_batch_size=internal_batch_size,
+            most_rows=self.most_rows,
+        )
+        return chosen.chunk
+
+
+def explain(
+    model: ModelLike,
+    inputs: Feeds | Any,
+    *,
+    of: str | None = None,
+    wrt: Sequence[str] | None = None,
+    provider: str = "auto",
+    memory: int | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> Attribution:
+    """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
+    explainer = Explainer(
+        model, of=of, wrt=wrt, provider=provider, memory=memory, threads=threads
+    )
+    return explainer.explain(inputs, **options)
+
+
+def _feeds(
+    specs: tuple[TensorSpec, ...], inputs: Any, layout: Batching
+) -> tuple[dict[str, Array], bool]:
+    """Arrays with an example axis in front for every input, and whether the user left it out."""
+    if not isinstance(inputs, Mapping):
+        if len(specs) != 1:
+            raise InputError(
+                f"the model has {len(specs)} inputs, one array was given",
+                hint=f"give a mapping with the names {', '.join(f'`{s.name}`' for s in specs)}",
+            )
+        inputs = {specs[0].name: inputs}
+    known = {s.name for s in specs}
+    for name in inputs:
+        if name not in known:
+            raise InputError(f"the model has no input `{name}`", hint=did_you_mean(str(name), known))
+    feeds: dict[str, Array] = {}
+    without: set[bool] = set()
+    for spec in specs:
+        if spec.name not in inputs:
+            raise InputError(f"input {spec} is missing")
+        array = as_model_type(spec, inputs[spec.name])
+        array, bare = _with_example_axis(spec, array, spec.name in layout.inputs)
+        if spec.name in layout.inputs:
+            without.add(bare)
+        feeds[spec.name] = array
+    counts = {n: len(a) for n, a in feeds.items() if n in layout.inputs or not layout.batched}
+    examples = max(counts.values(), default=1)
+    for name, count in counts.items():
+        if count not in (1, examples):
+            raise InputError(
+                f"inputs have different numbers of examples: {counts}",
+                hint="give every input one row per example",
+            )
+        if count == 0:
+            raise InputError(f"input `{name}` has no rows")
+    feeds = {
+        n: np.broadcast_to(a, (examples, *a.shape[1:])) if len(a) != examples else a
+        for n, a in feeds.items()
+    }
+    return feeds, without == {True}
+
+
+def as_model_type(spec: TensorSpec, array: Any) -> Array:
+    """An array in the element type of an input; never silently narrowed to integers.
+
+    Raises:
+        InputError: If the types do not fit or a number is not finite.
+    """
+    native = as_native(spec.name, array)
+    if spec.dtype == "string":
+        if native.dtype.kind not in "US":
+            raise InputError(f"input {spec} takes text, not {native.dtype}")
+        return native.astype(object)
+    if native.dtype.kind in "US" or spec.dtype in ("unknown", "sequence", "map", "optional"):
+        raise InputError(f"input {spec} cannot be fed with {native.dtype}")
+    wanted = np.dtype(spec.dtype)
+    if native.dtype == wanted:
+        converted = native
+    elif spec.is_float or np.array_equal(native, native.astype(wanted)):
+        with np.errstate(over="ignore"):
+            converted = native.astype(wanted)
+    else:
+        raise InputError(
+            f"input {spec} takes whole numbers; {native.dtype} values would be cut",
+            hint="round them yourself if that is meant",
+        )
+    if spec.is_float and not np.isfinite(converted).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
+        raise InputError(f"input `{spec.name}` is NaN or infinite at {list(where)}")
+    return converted
+
+
+def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[Array, bool]:
+    if spec.shape is None:
+        return (array, False) if batched else (array[np.newaxis], True)
+    shape = list(spec.shape)
+    inner = shape[1:] if batched else shape
+    if array.ndim == len(inner):
+        array, bare = array[np.newaxis], True
+    elif batched and array.ndim == len(shape):
+        bare = False
+    else:
+        raise InputError(
+            f"input {spec} has {len(shape)} axes; an array of the shape {list(array.shape)} was given"
+        )
+    for got, want in zip(array.shape[1:], inner, strict=True):
+        if isinstance(want, int) and got != want:
+            raise InputError(
+                f"input {spec}: expected {[d if d is not None else '?' for d in shape]}, "
+                f"got {list(array.shape)}"
+            )
+    return array, bare
+
+
+def _one_by_one(engine: _Engine, feeds: Feeds) -> Array:
+    rows = len(next(iter(feeds.values())))
+    return np.concatenate(
+        [engine.run_forward({n: a[r : r + 1] for n, a in feeds.items()}) for r in range(rows)]
+    )
+
+
+def _agree(together: Array, alone: Array) -> bool:
+    if together.shape != alone.shape:
+        return False
+    scale = float(np.abs(alone).max(initial=0.0))
+    return bool(np.allclose(together, alone, rtol=_SAME, atol=_SAME * scale, equal_nan=True))
+
+
+def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
+    """Mean over the baselines; relative error, where errors of the paths may add up."""
+    values = {n: v.reshape(sets, rows, *v.shape[1:]).mean(axis=0) for n, v in found.values.items()}
+    absolute = found.error.reshape(sets, rows).mean(axis=0)
+    norm = sum((np.abs(v.reshape(rows, -1)).sum(axis=1) for v in values.values()), np.zeros(rows))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(absolute == 0, 0.0, absolute / norm)
+    return values, relative, found.evaluations.reshape(sets, rows).sum(axis=0)
+
+
+def _described(baselines: Any) -> Literal["zeros"] | str | list[str]:
+    """What the baselines were, in words: arrays are not repeated in the provenance."""
+    parts = [
+        "zeros" if b is None else b if isinstance(b, str) else
+        str(b) if isinstance(b, (int, float)) else "array"
+        for b in baseline_values.as_list(baselines)
+    ]
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _runtime_version() -> str:
+    from igrt.runtime.ort import onnxruntime
+
+    return str(onnxruntime().__version__)
+
+
+__all__ = ["Explainer", "as_model_type", "explain"]

@@ -1,0 +1,5 @@
+"""Models that leave igrt."""
+
+from igrt.export.augmented import save_augmented
+
+__all__ = ["save_augmented"]

@@ -1,0 +1,184 @@
+"""Models from and to files; weights in external files stay where they are and are never read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+
+from igrt.errors import ModelLoadError
+
+ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+
+@final
+@dataclass(frozen=True)
+class Source:
+    """A model as the user gave it.
+
+    Args:
+        model: The model; tensors in external files are references only.
+        name: File name, or a word for a model from memory.
+        folder: Folder that references to external files start from; None where there are none.
+        sha256: Digest of the model's bytes (external files are not read).
+    """
+
+    model: onnx.ModelProto
+    name: str
+    folder: Path | None
+    sha256: str
+
+
+def load(model: ModelLike) -> Source:
+    """Read a model from a path, from bytes or from memory.
+
+    Raises:
+        ModelLoadError: If it is missing, unreadable, no ONNX model, or its external files are
+            missing or outside its folder.
+    """
+    if isinstance(model, onnx.ModelProto):
+        try:
+            data = model.SerializeToString()
+        except (EncodeError, ValueError) as error:
+            raise ModelLoadError(
+                f"the model cannot be serialised: {error}",
+                hint="save it with external data and pass the path",
+            ) from None
+        return _checked(model, "model", None, data)
+    if isinstance(model, bytes):
+        return _checked(_parse(model, "the bytes"), "model", None, model)
+    if not isinstance(model, (str, os.PathLike)):
+        raise ModelLoadError(
+            f"a model is a path, bytes or onnx.ModelProto, not {type(model).__name__}"
+        )
+    path = Path(model)
+    try:
+        if not path.exists():
+            raise ModelLoadError(f"no such model file: {path}", hint=_similar(path))
+        if not path.is_file():
+            raise ModelLoadError(f"{path} is not a file", hint="name the .onnx file itself")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelLoadError(f"cannot read {path}: {error.strerror}") from None
+    return _checked(_parse(data, str(path)), path.name, path.parent, data)
+
+
+def _parse(data: bytes, where: str) -> onnx.ModelProto:
+    if not data:
+        raise ModelLoadError(f"{where} is empty", hint="export or download the model again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, UnicodeDecodeError, ValueError, RuntimeError):
+        raise ModelLoadError(
+            f"{where} is not an ONNX model, or is truncated", hint=_format_hint(data)
+        ) from None
+    return model
+
+
+def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes) -> Source:
+    if not model.graph.node and not model.graph.output:
+        raise ModelLoadError(f"{name} holds no ONNX graph", hint=_format_hint(data))
+    if not model.graph.output:
+        raise ModelLoadError(f"{name} has no outputs, so there is nothing to explain")
+    if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
+        raise ModelLoadError(
+            f"{name} does not say which ONNX operator set (opset) it uses",
+            hint="export it again with a current exporter",
+        )
+    for reference in external_files(model):
+        _resolve(reference, name, folder)
+    return Source(model, name, folder, hashlib.sha256(data).hexdigest())
+
+
+def external_files(model: onnx.ModelProto) -> list[str]:
+    """Locations of external tensor data that the main graph refers to, each once."""
+    found = {
+        entry.value: None
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return list(found)
+
+
+def _resolve(location: str, name: str, folder: Path | None) -> Path:
+    """The one place that decides which external file a model may name.
+
+    A model file from anywhere must not make us read outside its own folder, so a location is
+    relative, has no `..`, and leads to a regular file.
+    """
+    parts = Path(location).parts
+    if not location or "\0" in location or Path(location).is_absolute() or ".." in parts:
+        raise ModelLoadError(
+            f"{name} refers to external data at {location!r}, outside its own folder",
+            hint="put the data file beside the model",
+        )
+    if folder is None:
+        raise ModelLoadError(
+            f"the model refers to external data at {location!r}, which bytes cannot have",
+            hint="pass the model's path",
+        )
+    path = folder / location
+    if not path.is_file():
+        raise ModelLoadError(
+            f"external data file {location!r} of {name} is missing",
+            hint=f"put it into {folder}",
+        )
+    return path
+
+
+def _similar(path: Path) -> str:
+    import difflib
+
+    try:
+        names = [p.name for p in path.parent.iterdir() if p.suffix == ".onnx"]
+    except OSError:
+        return f"the folder {path.parent} does not exist"
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / close[0]}?" if close else "check the path"
+
+
+_MAGIC = {
+    b"\x89HDF": "this looks like an HDF5 file (Keras); export it with tf2onnx",
+    b"PK\x03\x04": "this looks like a zip archive (PyTorch .pt, Keras .keras); export it to ONNX",
+    b"\x80\x02": "this looks like a Python pickle; export the model to ONNX",
+    b"\x80\x04": "this looks like a Python pickle; export the model to ONNX",
+    b"\x80\x05": "this looks like a Python pickle; export the model to ONNX",
+    b"version https://git-lfs": "this is a Git LFS pointer; run `git lfs pull`",
+}
+
+
+def _format_hint(data: bytes) -> str:
+    if data[4:8] == b"TFL3":
+        return "this looks like a TensorFlow Lite file; export the original model to ONNX"
+    if data[4:8] == b"ORTM":
+        return "this is onnxruntime's own .ort format; use the .onnx file it was made from"
+    for magic, hint in _MAGIC.items():
+        if data.startswith(magic):
+            return hint
+    return "check that the file was exported or downloaded completely"
+
+
+def serialise(model: onnx.ModelProto) -> bytes:
+    """The model as bytes.
+
+    Raises:
+        ModelLoadError: If it passes protobuf's 2 GB, which external data avoids.
+    """
+    try:
+        return bytes(model.SerializeToString())
+    except (EncodeError, ValueError) as error:
+        raise ModelLoadError(
+            f"the model is too large for one file: {error}",
+            hint="save its weights as external data first",
+        ) from None
+
+
+__all__ = ["ModelLike", "Source", "external_files", "load", "serialise"]

@@ -1,0 +1,30 @@
+"""Function bodies in place of calls: the model's own functions, and operators that ONNX defines by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from onnx import inliner
+
+
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every call of a model-local function replaced by its body."""
+    if not model.functions:
+        return model
+    return inliner.inline_local_functions(model, convert_version=True)
+
+
+def inline_operators(model: onnx.ModelProto, operators: Iterable[tuple[str, str]]) -> onnx.ModelProto:
+    """The model with some operators replaced by the function body that their schema has.
+
+    Args:
+        model: The model; its tensors keep their names.
+        operators: (domain, operator) pairs.
+    """
+    return inliner.inline_selected_functions(
+        model, list(operators), inline_schema_functions=True
+    )
+
+
+__all__ = ["inline_functions", "inline_operators"]

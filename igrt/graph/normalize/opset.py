@@ -1,0 +1,70 @@
+"""One operator set range for the gradient rules: at least 18, at most what onnxruntime accepts."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import version_converter
+
+from igrt.errors import ModelLoadError
+
+OLDEST_READ = 7
+"""Before opset 7 broadcasting was an attribute and BatchNormalization had another meaning."""
+
+OLDEST = 18
+"""From here reductions take their axes as an input and ScatterElements can add: what rules emit."""
+
+NEWEST = 26
+"""The newest opset that onnxruntime accepts (1.31 and 1.32, `kMaxOpset`)."""
+
+NEWEST_IR = 13
+
+
+def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with an opset from 18 to 26; from 18 on it is left as it is.
+
+    Raises:
+        ModelLoadError: If the opset is older than 7, newer than 26, or cannot be converted.
+    """
+    version = opset_of(model)
+    if version > NEWEST:
+        raise ModelLoadError(
+            f"the model uses opset {version}; onnxruntime accepts up to {NEWEST}",
+            hint=f"export it with opset {NEWEST} or older",
+        )
+    if version < OLDEST_READ:
+        raise ModelLoadError(
+            f"the model uses opset {version}; igrt reads {OLDEST_READ} and newer",
+            hint="export it again, or raise it with onnx.version_converter",
+        )
+    if version >= OLDEST:
+        return model
+    try:
+        raised = version_converter.convert_version(model, OLDEST)
+    except Exception as error:  # the C++ converter raises RuntimeError and its own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelLoadError(
+            f"opset {version} cannot be raised to {OLDEST}: {reason}",
+            hint=f"export the model with opset {OLDEST} or newer",
+        ) from None
+    raised.metadata_props.extend(model.metadata_props)
+    return raised
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the ``ai.onnx`` operators that the model imports."""
+    return max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+def pin_ir_version(model: onnx.ModelProto) -> None:
+    """Write the lowest IR version that the opset needs: older runtimes refuse newer ones.
+
+    IR 10 is what opsets up to 21 go with; the ONNX helper's default is newer than onnxruntime
+    accepts.
+    """
+    model.ir_version = min(NEWEST_IR, max(10, _IR_OF_OPSET.get(opset_of(model), 10)))
+
+
+_IR_OF_OPSET = {22: 10, 23: 11, 24: 12, 25: 13, 26: 13}
+
+
+__all__ = ["NEWEST", "OLDEST", "opset_of", "pin_ir_version", "raise_opset"]

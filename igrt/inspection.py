@@ -1,0 +1,100 @@
+"""What a model is, and what can be explained in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+
+from igrt.errors import IgrtError
+from igrt.explainer import Explainer
+from igrt.graph import Graph, load
+from igrt.graph.load import ModelLike
+from igrt.graph.normalize import normalize
+from igrt.specs import Array, TensorSpec
+from igrt.vjp.augment import missing_rules, survey
+
+_MOST_OUTPUTS = 32
+_UNKNOWN_SIZE = 8
+"""Size tried for an axis whose size the model leaves open."""
+
+
+def inspect(model: ModelLike) -> dict[str, Any]:
+    """Inputs, outputs, opset, operators, what can be explained, and whether rows are independent.
+
+    Raises:
+        ModelLoadError: If the model cannot be read.
+    """
+    source = load(model)
+    proto = source.model
+    graph = Graph(normalize(proto))
+    operators = Counter(_qualified(n) for n in proto.graph.node)
+    producer = f"{proto.producer_name} {proto.producer_version}".strip()
+    return {
+        "model": source.name,
+        "sha256": source.sha256,
+        "producer": producer,
+        "ir_version": proto.ir_version,
+        "opset": Graph(proto).opset,
+        "nodes": len(proto.graph.node),
+        "inputs": [str(s) for s in graph.inputs],
+        "outputs": [str(s) for s in graph.outputs],
+        "operators": dict(operators.most_common()),
+        "explainable": _explainable(graph),
+        "rows": _rows(model, graph),
+    }
+
+
+def _qualified(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _explainable(graph: Graph) -> list[dict[str, Any]]:
+    """One verdict per float output and float input."""
+    entries: list[dict[str, Any]] = []
+    for of in graph.outputs[:_MOST_OUTPUTS]:
+        for wrt in graph.inputs:
+            entries.append({"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt))
+    return entries
+
+
+def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
+    if not of.is_float:
+        return {"verdict": f"no: the output is {of.dtype}", "because": []}
+    if not wrt.is_float:
+        return {"verdict": f"no: the input is {wrt.dtype}", "because": []}
+    full, found = survey(graph, of.name, [wrt.name])
+    if found.missing:
+        return {"verdict": "no: operators without a gradient rule", "because": missing_rules(full, found)}
+    if found.reached:
+        return {"verdict": "yes", "because": []}
+    if found.blocked:
+        blockers = [f"{full.nodes[i].op_type} {full.nodes[i].name}" for i in sorted(found.blocked)]
+        return {"verdict": "no: locally constant on the way", "because": blockers[:8]}
+    return {"verdict": "zero: the output does not depend on it", "because": []}
+
+
+def _rows(model: ModelLike, graph: Graph) -> str:
+    """Whether rows of a batch are independent, tried on random inputs."""
+    rng = np.random.default_rng(0)
+    try:
+        feeds = {s.name: _random(s, rng) for s in graph.inputs}
+        explainer = Explainer(model, provider="cpu")
+        return explainer.batching_of(feeds)
+    except IgrtError as error:
+        return f"not tried ({error.message.splitlines()[0]})"
+
+
+def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
+    sizes = [2] + [d if isinstance(d, int) else _UNKNOWN_SIZE for d in (spec.shape or ())[1:]]
+    if spec.shape and isinstance(spec.shape[0], int):
+        sizes[0] = spec.shape[0]
+    sizes = sizes if spec.shape else []
+    if spec.is_float:
+        return rng.standard_normal(sizes).astype(np.float32)
+    return np.zeros(sizes, dtype="object" if spec.dtype == "string" else spec.dtype)
+
+
+__all__ = ["inspect"]

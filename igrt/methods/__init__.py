@@ -1,0 +1,34 @@
+"""Attribution methods: final frozen values, one per file."""
+
+from __future__ import annotations
+
+from igrt.errors import InputError, did_you_mean
+from igrt.methods.integrated_gradients import IntegratedGradients
+
+Method = IntegratedGradients
+"""Any attribution method."""
+
+METHODS: dict[str, Method] = {"integrated_gradients": IntegratedGradients()}
+
+_ALIASES = {"ig": "integrated_gradients", "integratedgradients": "integrated_gradients"}
+
+
+def named(method: str | Method) -> Method:
+    """The method of that name with its default options; a method object as it is.
+
+    Raises:
+        InputError: If there is no such method.
+    """
+    if isinstance(method, str):
+        found = METHODS.get(_ALIASES.get(method.lower(), method.lower()))
+        if found is None:
+            raise InputError(
+                f"unknown method `{method}`", hint=did_you_mean(method, [*METHODS, *_ALIASES], METHODS)
+            )
+        return found
+    if not isinstance(method, Method):
+        raise InputError(f"a method is a name or a method object, not {type(method).__name__}")
+    return method
+
+
+__all__ = ["METHODS", "IntegratedGradients", "Method", "named"]

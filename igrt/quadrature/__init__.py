@@ -1,0 +1,7 @@
+"""Quadrature rules on [0, 1] as values, and schemes that say where to evaluate next."""
+
+from igrt.quadrature.rule import Quadrature
+from igrt.quadrature.rules import RULES, fixed
+from igrt.quadrature.scheme import Scheme, Stage, patterson, scheme_for
+
+__all__ = ["RULES", "Quadrature", "Scheme", "Stage", "fixed", "patterson", "scheme_for"]

@@ -1,0 +1,116 @@
+"""The one colour map of every picture: blue below zero, white at zero, red above.
+
+Built in OKLab (Björn Ottosson, 2020, "A perceptual color space for image processing"): lightness
+falls linearly with the magnitude and equally on both sides, so that equal magnitudes look equally
+strong and stay apart by lightness alone for people who see no colours. Blue and red are told apart
+with every common colour blindness.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from igrt.specs import Array
+
+PERCENTILE = 99.5
+"""Share of |values| below full colour: a few extreme pixels must not make all others white."""
+
+_RESOLUTION = 512
+_DARKEST = 0.47
+_HUES = {1: (0.185, 24.0), -1: (0.145, 256.0)}
+"""Chroma at full strength and hue in degrees, by sign; the chroma is what sRGB can show there."""
+
+NOT_A_NUMBER = (150, 150, 150)
+"""Colour of NaN and infinity, which is none of the map."""
+
+
+def limit(values: Array, percentile: float = PERCENTILE) -> float:
+    """Magnitude drawn in full colour: a percentile of |values|, or 0 where all are 0.
+
+    Args:
+        values: Float array of any shape.
+        percentile: Share of the magnitudes that are not clipped, 0 to 100.
+    """
+    magnitudes = np.abs(values[np.isfinite(values)], dtype=np.float64)
+    if magnitudes.size == 0:
+        return 0.0
+    # most entries of a sparse map are 0, and then so is the percentile
+    return float(np.percentile(magnitudes, percentile)) or float(magnitudes.max())
+
+
+def strength(values: Array, top: float) -> Array:
+    """Values relative to `top`, clipped to -1 ... 1; 0 everywhere where `top` is 0.
+
+    Args:
+        values: Float array of any shape.
+        top: What `limit` gave.
+    """
+    values = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
+    if top <= 0:
+        return np.zeros_like(values)
+    with np.errstate(over="ignore"):  # a denormal top
+        return np.asarray(np.clip(values / top, -1.0, 1.0))
+
+
+def paint(values: Array, top: float) -> Array:
+    """Colours of values, uint8 [..., 3]; 0 is white, exactly.
+
+    Args:
+        values: Float array of any shape.
+        top: What `limit` gave.
+    """
+    steps = np.rint(strength(values, top) * _RESOLUTION).astype(np.int64)
+    colours = _table()[steps + _RESOLUTION]
+    colours[~np.isfinite(values)] = NOT_A_NUMBER
+    return np.asarray(colours)
+
+
+def hexadecimal(at: float) -> str:
+    """Colour of a strength between -1 and 1 as ``#rrggbb``."""
+    return "#" + bytes(rgb(at)).hex()
+
+
+def rgb(at: float) -> tuple[int, int, int]:
+    """Colour of a strength between -1 and 1 as three numbers up to 255."""
+    red, green, blue = (int(c) for c in paint(np.asarray(at), 1.0))
+    return red, green, blue
+
+
+@lru_cache(maxsize=1)
+def _table() -> Array:
+    """Colours of the strengths -1 ... 1, uint8 [2 * _RESOLUTION + 1, 3]."""
+    at = np.linspace(0.0, 1.0, _RESOLUTION + 1)
+    sides = {}
+    for sign, (chroma, hue) in _HUES.items():
+        # colours come up faster than darkness, so that weak values are not lost in white
+        radius = chroma * at**0.8
+        angle = np.deg2rad(hue)
+        lightness = 1 - (1 - _DARKEST) * at
+        lab = np.stack([lightness, radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+        sides[sign] = _oklab_to_srgb(lab)
+    return np.concatenate([sides[-1][:0:-1], sides[1]])
+
+
+def _oklab_to_srgb(lab: Array) -> Array:
+    cone = lab @ np.array(
+        [
+            [1.0, 1.0, 1.0],
+            [0.3963377774, -0.1055613458, -0.0894841775],
+            [0.2158037573, -0.0638541728, -1.2914855480],
+        ]
+    )
+    linear = cone**3 @ np.array(
+        [
+            [4.0767416621, -1.2684380046, -0.0041960863],
+            [-3.3077115913, 2.6097574011, -0.7034186147],
+            [0.2309699292, -0.3413193965, 1.7076147010],
+        ]
+    )
+    linear = np.clip(linear, 0.0, 1.0)
+    curved = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(curved * 255).astype(np.uint8))
+
+
+__all__ = ["NOT_A_NUMBER", "PERCENTILE", "hexadecimal", "limit", "paint", "rgb", "strength"]

@@ -1,0 +1,189 @@
+"""The parts of a PNG figure: three panels of a picture, bars of features, a map, and the legend."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, text_width
+from igrt.render.colour import hexadecimal, paint
+from igrt.render.facts import CLIPPING, MEANING, number
+from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, overlay
+from igrt.specs import Array
+
+WIDTH = 706.0
+"""Least width of a figure, without margins: three pictures of 224, their gaps and edges."""
+
+SIDE = 640
+"""Most device pixels of a side of a picture: 320 units."""
+
+_LEAST = 448
+"""Least device pixels of the longer side of a picture: 224 units."""
+
+_GAP = 16.0
+_CAPTION = 18.0
+
+
+def needed(drawn: View) -> float:
+    """Width that a view needs, in units."""
+    if not isinstance(drawn, Picture):
+        return WIDTH
+    columns = int(drawn.strength.shape[1]) * _factor(drawn.strength) / SCALE
+    panels = 1 if drawn.original is None else 3
+    return max(WIDTH, panels * columns + (panels - 1) * _GAP + 2)
+
+
+def panel(drawn: View, width: float) -> Sheet:
+    """One attributed tensor, with its legend, `width` units wide."""
+    if isinstance(drawn, Picture):
+        return _picture(drawn, width)
+    if isinstance(drawn, Bars):
+        return _bars(drawn, width)
+    return _map(drawn, width)
+
+
+def _factor(strengths: Array) -> int:
+    return max(1, math.ceil(_LEAST / max(map(int, strengths.shape))))
+
+
+def _picture(drawn: Picture, width: float) -> Sheet:
+    panels = [("attribution", heat(drawn.strength))]
+    if drawn.original is not None:
+        panels.insert(0, ("original", drawn.original))
+        panels.append(("overlay", overlay(drawn.original, drawn.strength)))
+    factor = _factor(drawn.strength)
+    height = drawn.strength.shape[0] * factor / SCALE
+    legend = _legend(drawn.top, width)
+    sheet = Sheet(width, _CAPTION + height + _GAP + legend.height)
+    x = 1.0
+    for caption, pixels in panels:
+        large = enlarge(pixels, factor, factor)
+        sheet.text(x, 0, caption, size=11, colour=GRAY)
+        taken, _ = sheet.pixels(x, _CAPTION, large)
+        sheet.frame(x, _CAPTION, taken, height)
+        x += taken + _GAP
+    sheet.put(_CAPTION + height + _GAP, legend)
+    return sheet
+
+
+def _legend(top: float, width: float) -> Sheet:
+    """A bar of the colours with its ends, its middle and its meaning."""
+    sheet = Sheet(width, 28)
+    if top == 0:
+        sheet.text(1, 0, "the attribution is 0 everywhere", colour=GRAY)
+        return sheet
+    ends = [number(-top, signed=True), "0", number(top, signed=True)]
+    bar = 224.0
+    gradient = np.linspace(-1.0, 1.0, round(bar * SCALE))[np.newaxis].repeat(8 * SCALE, axis=0)
+    sheet.pixels(1, 1, paint(gradient, 1.0))
+    sheet.frame(1, 1, bar, 8)
+    anchors = (("left", 1.0), ("middle", 1 + bar / 2), ("right", 1 + bar))
+    for end, (anchor, x) in zip(ends, anchors, strict=True):
+        sheet.text(x, 14, end, size=10, colour=GRAY, anchor=anchor)  # type: ignore[arg-type]
+    sheet.text(bar + 1 + _GAP, 0, MEANING, colour=INK, width=width - bar - _GAP)
+    sheet.text(bar + 1 + _GAP, 14, CLIPPING, size=10, colour=GRAY, width=width - bar - _GAP)
+    return sheet
+
+
+def _bars(drawn: Bars, width: float) -> Sheet:
+    line, thick, size = 20.0, 12.0, 11.5
+    names = [b.name for b in drawn.bars]
+    givens = [b.given for b in drawn.bars]
+    values = [number(b.value, signed=True) for b in drawn.bars]
+    name_width = max(text_width("feature", 10), *(text_width(n[:200], size) for n in names))
+    name_width = min(230.0, name_width)
+    given_width = min(110.0, max(text_width(g[:200], size) for g in givens))
+    if given_width:
+        given_width = max(given_width, text_width("input", 10))
+    value_width = max(text_width(v, size) for v in values) + 8
+    left = name_width + _GAP + given_width + (_GAP if given_width else 0)
+    room = width - left - 2
+    finite = [b.value for b in drawn.bars if math.isfinite(b.value)]
+    low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
+    # numbers stand outside their bars, so each side that has bars needs room for one
+    span = room - value_width * ((low < 0) + (high > 0 or low == 0))
+    # shares of the largest magnitude, whose quotients cannot overflow
+    down, up = (abs(v) / (drawn.top or 1.0) for v in (low, high))
+    reach = span / (down + up or 1.0)
+    zero = left + (value_width + down * reach if low < 0 else 0)
+    top = _CAPTION
+    sheet = Sheet(width, top + line * len(drawn.bars) + 26)
+    sheet.text(name_width, 0, "feature", size=10, colour=GRAY, anchor="right")
+    if given_width:
+        sheet.text(left - _GAP, 0, "input", size=10, colour=GRAY, anchor="right")
+    sheet.text(zero, 0, "0", size=10, colour=GRAY, anchor="middle")
+    for at, bar in enumerate(drawn.bars):
+        y = top + line * at
+        name = shorten(bar.name, size, name_width)
+        plain = GRAY if at == len(drawn.bars) - 1 and not bar.given and given_width else INK
+        sheet.text(name_width, y + 3, name, size=size, anchor="right", colour=plain)
+        given = shorten(bar.given, size, given_width)
+        sheet.text(left - _GAP, y + 3, given, size=size, colour=GRAY, anchor="right")
+        value = bar.value if math.isfinite(bar.value) else 0.0
+        length = abs(value) / (drawn.top or 1.0) * reach
+        start = zero if value >= 0 else zero - length
+        sheet.box(
+            start, y + (line - thick) / 2, length, thick, hexadecimal(0.85 if value > 0 else -0.85)
+        )
+        if value < 0:
+            sheet.text(start - 5, y + 3, values[at], size=size, anchor="right")
+        else:
+            sheet.text(start + length + 5, y + 3, values[at], size=size)
+    sheet.box(zero - 0.5, top - 2, 1, line * len(drawn.bars) + 4, "#9aa1ab")
+    note = f"{MEANING}; the bars add up to {number(drawn.total, signed=True)}"
+    sheet.text(
+        width - 2, sheet.height - 15, note, size=10, colour=GRAY, anchor="right", width=width
+    )
+    return sheet
+
+
+def _map(drawn: Map, width: float) -> Sheet:
+    left = 44.0
+    pixels = _cells(drawn, int((width - left - 2) * SCALE))
+    tall, wide = pixels.shape[0] / SCALE, pixels.shape[1] / SCALE
+    rows, columns = drawn.shape
+    readable = bool(drawn.names) and wide / columns >= 11
+    below = 14.0
+    if readable:
+        below = 6 + min(120.0, max(text_width(n[:200], 10) for n in drawn.names))
+    legend = _legend(drawn.top, width)
+    sheet = Sheet(width, _CAPTION + tall + below + _GAP + legend.height)
+    sheet.text(left, 0, describe(drawn), size=11, colour=GRAY, width=width - left)
+    sheet.pixels(left, _CAPTION, pixels)
+    sheet.frame(left, _CAPTION, wide, tall)
+    for row in _ticks(rows, tall / 14):
+        y = _CAPTION + (row + 0.5) / rows * tall
+        sheet.text(left - 6, y - 6, str(row), size=10, colour=GRAY, anchor="right")
+    if readable:
+        for column, name in enumerate(drawn.names):
+            x = left + (column + 0.5) / columns * wide
+            sheet.upwards(x, _CAPTION + tall + 4, name, size=10, width=120)
+    else:
+        for column in _ticks(columns, wide / 30):
+            x = left + (column + 0.5) / columns * wide
+            sheet.text(x, _CAPTION + tall + 3, str(column), size=10, colour=GRAY, anchor="middle")
+    sheet.put(_CAPTION + tall + below + _GAP, legend)
+    return sheet
+
+
+def _cells(drawn: Map, room: int) -> Array:
+    """The colours of a map in device pixels, at most `room` wide."""
+    rows, columns = drawn.strength.shape
+    high = int(max(1, min(44, 640 // rows)))
+    # the axes behind summed ones are mostly rows and columns of a picture
+    widest = high if drawn.summed else 96
+    wide = min(room, widest * columns)
+    spread = np.arange(wide) * columns // wide
+    return enlarge(heat(drawn.strength)[:, spread], high, 1)
+
+
+def _ticks(count: int, most: float) -> range:
+    """Indices to be numbered: at round distances, at most `most` of them."""
+    for step in (s * 10**power for power in range(9) for s in (1, 2, 5)):
+        if count / step <= max(1.0, most):
+            return range(0, count, step)
+    return range(0)
+
+
+__all__ = ["FAINT", "SIDE", "WIDTH", "needed", "panel"]

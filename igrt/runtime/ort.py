@@ -1,0 +1,81 @@
+"""The one place that imports onnxruntime, and that turns its errors into ours."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from types import ModuleType
+
+from igrt.errors import (
+    IgrtError,
+    InputError,
+    InternalError,
+    ModelLoadError,
+    OutOfMemory,
+    ProviderError,
+)
+
+INSTALL_HINT = "install one of them: pip install 'igrt[cpu]' or pip install 'igrt[gpu]'"
+
+
+def onnxruntime() -> ModuleType:
+    """The onnxruntime module, with its telemetry off.
+
+    Raises:
+        ProviderError: If it is not installed, or an uninstalled twin left it broken.
+    """
+    # recent wheels write files and upload on import; the variable must be set before it
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ProviderError(f"onnxruntime cannot be imported: {error}", hint=INSTALL_HINT) from None
+    if not hasattr(module, "InferenceSession"):
+        raise ProviderError(
+            "onnxruntime is an empty folder: the CPU and the GPU wheel were both installed and "
+            "one was removed",
+            hint="pip install --force-reinstall onnxruntime (or onnxruntime-gpu)",
+        )
+    return module
+
+
+_MEMORY = re.compile(
+    r"Failed to allocate memory|bad_alloc|out of memory|smaller than requested bytes|ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def translated(error: Exception, *, doing: str) -> IgrtError:
+    """Our error for one of onnxruntime's, which share no base class and no reliable type.
+
+    Args:
+        error: What onnxruntime raised.
+        doing: What was going on, such as ``loading the model``.
+    """
+    kind = type(error).__name__
+    text = _first_line(str(error))
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        return OutOfMemory(
+            f"out of memory while {doing}", hint="use a smaller internal_batch_size or memory budget"
+        )
+    if doing.startswith("loading"):
+        return ModelLoadError(f"onnxruntime cannot load the model: {text}")
+    if kind == "InvalidArgument":
+        return InputError(f"onnxruntime refuses an input while {doing}: {text}")
+    if isinstance(error, IgrtError):
+        return error
+    return InternalError(f"onnxruntime failed while {doing}: {kind}: {text}")
+
+
+_NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |/\S+/onnxruntime\S* |\S+\.(?:cc|h):\d+ ")
+
+
+def _first_line(text: str) -> str:
+    """The first line without build paths, which name the machine that built the wheel."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = _NOISE.sub("", lines[0]) if lines else "no reason given"
+    return line if len(line) <= 300 else line[:297] + "…"
+
+
+__all__ = ["INSTALL_HINT", "onnxruntime", "translated"]

@@ -1,0 +1,150 @@
+"""`Session`: a loaded model that turns arrays into arrays."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from igrt.errors import InputError, ProviderError, did_you_mean
+from igrt.runtime.ort import onnxruntime, translated
+from igrt.specs import Array, Feeds
+
+log = logging.getLogger("igrt")
+
+_SHORT = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+}
+
+
+class Session(Protocol):
+    """What the runtime needs of a loaded model."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        ...
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
+        """The named outputs for the given inputs."""
+        ...
+
+
+@final
+class OrtSession:
+    """A model loaded into onnxruntime. Safe to share between threads.
+
+    Args:
+        model: Serialised ONNX model.
+        folder: Folder that its external data is relative to; None if it has none.
+        provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
+        threads: Threads within one operator; None leaves it to onnxruntime.
+
+    Raises:
+        ModelLoadError: If onnxruntime refuses the model.
+        ProviderError: If the provider asked for does not work here. Only ``auto`` falls back.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        folder: Path | None = None,
+        provider: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self._session = _create(model, folder, provider, threads)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the model."""
+        return str(self._session.get_providers()[0])
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
+        """The named outputs for the given inputs.
+
+        Raises:
+            OutOfMemory: If memory does not suffice.
+            InputError: If a shape does not fit.
+        """
+        try:
+            return [np.asarray(a) for a in self._session.run(list(outputs), dict(feeds))]
+        except Exception as error:
+            raise translated(error, doing="running the model") from None
+
+
+def _create(model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
+    ort = onnxruntime()
+    name = full_name(provider)
+    if name == "auto":
+        if "CUDAExecutionProvider" in ort.get_available_providers():
+            try:
+                return _open(ort, model, folder, "CUDAExecutionProvider", threads)
+            except ProviderError as error:
+                log.warning("CUDA is not used: %s", error.message)
+        name = "CPUExecutionProvider"
+    return _open(ort, model, folder, name, threads)
+
+
+def full_name(provider: str) -> str:
+    """Onnxruntime's name of a provider; ``auto`` stays.
+
+    Raises:
+        InputError: If it is neither a short name nor looks like one of onnxruntime's.
+    """
+    if provider.lower() == "auto":
+        return "auto"
+    if provider.lower() in _SHORT:
+        return _SHORT[provider.lower()]
+    if provider.endswith("ExecutionProvider"):
+        return provider
+    raise InputError(
+        f"unknown provider `{provider}`", hint=did_you_mean(provider, ["auto", *_SHORT])
+    )
+
+
+def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise ProviderError(
+            f"{provider} is not part of the installed onnxruntime, which has {', '.join(available)}",
+            hint="pip install 'igrt[gpu]' in an environment without igrt[cpu]; `igrt doctor` tells more",
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    # the arena keeps the largest chunk's memory for ever; without it speed is the same
+    options.enable_cpu_mem_arena = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
+    cuda = provider == "CUDAExecutionProvider"
+    if cuda:
+        # TF32 keeps 10 bits of mantissa: not enough for a completeness gap of 1e-5
+        providers: list[Any] = [(provider, {"use_tf32": "0"}), "CPUExecutionProvider"]
+    else:
+        providers = [provider]
+    try:
+        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        if cuda:
+            raise ProviderError(
+                f"{provider} does not work here: {str(error).strip().splitlines()[0][:200]}",
+                hint="`igrt doctor` says what is missing",
+            ) from None
+        raise translated(error, doing="loading the model") from None
+    if session.get_providers()[0] != provider:
+        raise ProviderError(
+            f"{provider} was asked for, but onnxruntime silently chose {session.get_providers()[0]}",
+            hint="the CUDA libraries or the driver are missing; `igrt doctor` says which",
+        )
+    return session
+
+
+__all__ = ["OrtSession", "Session", "full_name"]

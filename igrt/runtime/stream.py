@@ -1,0 +1,315 @@
+"""The one loop: fill a chunk, run it, add it up; memory does not grow with the number of steps."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from igrt.errors import DeadlineExceeded, InternalError, NonFiniteError, OutOfMemory
+from igrt.kernels import KernelSet
+from igrt.quadrature import Scheme
+from igrt.runtime.session import Session
+from igrt.specs import Array, Feeds
+
+Progress = Callable[[int, int], None]
+"""Called with the gradient evaluations done and those planned so far."""
+
+_SUMS_BYTES = 256 << 20
+"""Memory for the float64 sums of the paths in work at a time."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Straight paths to integrate over.
+
+    Args:
+        inputs: Attributed inputs, [examples, *shape] by name.
+        baselines: Their baselines, [all baselines, *shape] by name.
+        example: Example of each path, [paths] int64.
+        baseline: Row in `baselines` of each path, [paths] int64.
+        cotangents: One per path, [paths, *output shape].
+        others: Further inputs of the model that have a row per example, by name.
+        shared: Further inputs that are the same for every row, by name.
+        batched: Whether the model has a batch axis; without one, a run takes a single row.
+    """
+
+    inputs: Mapping[str, Array]
+    baselines: Mapping[str, Array]
+    example: Array
+    baseline: Array
+    cotangents: Array
+    others: Mapping[str, Array]
+    shared: Mapping[str, Array]
+    batched: bool
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Integrals:
+    """What the paths integrate to.
+
+    Args:
+        values: (x - x') · ∫ gradient, [paths, *shape] float64 by name.
+        error: Estimated absolute quadrature error of the values in the L1 norm, [paths]; NaN where
+            the rule gives no estimate.
+        evaluations: Gradient evaluations spent, [paths] int64.
+        chunk: Rows per run at the end: smaller than planned if memory ran out.
+    """
+
+    values: dict[str, Array]
+    error: Array
+    evaluations: Array
+    chunk: int
+
+
+@dataclass
+class _Slot:
+    """A path in work."""
+
+    path: int
+    stage: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    slot: int
+    alpha: float
+    weights: Array
+
+
+@dataclass
+class _State:
+    free: list[int]
+    busy: dict[int, _Slot] = field(default_factory=dict)
+    waiting: deque[int] = field(default_factory=deque)
+    queue: deque[_Row] = field(default_factory=deque)
+    done: int = 0
+    planned: int = 0
+
+
+def integrate(
+    session: Session,
+    kernels: KernelSet,
+    paths: Paths,
+    scheme: Scheme,
+    *,
+    gradients: Mapping[str, str],
+    cotangent: str,
+    chunk: int,
+    progress: Progress | None = None,
+    deadline: float | None = None,
+) -> Integrals:
+    """Integrate the gradient along every path.
+
+    Rows of different paths share chunks: while one path waits for its last evaluations, the chunk
+    is filled with those of others.
+
+    Args:
+        session: The augmented model.
+        kernels: Path and accumulation kernels.
+        paths: What to integrate over.
+        scheme: Where to evaluate, and when to stop.
+        gradients: Gradient output of the model per attributed input.
+        cotangent: Cotangent input of the model.
+        chunk: Rows per run.
+        progress: Called after every run.
+        deadline: `time.monotonic()` after which to give up.
+
+    Raises:
+        NonFiniteError: If a gradient is NaN or infinite.
+        OutOfMemory: If not even one row fits.
+        DeadlineExceeded: If the deadline passed.
+    """
+    work = _Work(session, kernels, paths, scheme, gradients, cotangent)
+    state = _State(free=list(range(work.slots)), waiting=deque(range(len(paths))))
+    state.planned = len(paths) * len(scheme.stages[0].alphas)
+    chunk = chunk if paths.batched else 1
+    while state.waiting or state.busy:
+        while state.waiting and state.free and len(state.queue) < chunk:
+            _admit(work, state)
+        rows = [state.queue.popleft() for _ in range(min(chunk, len(state.queue)))]
+        if deadline is not None and time.monotonic() > deadline:
+            raise DeadlineExceeded(
+                f"the deadline passed after {state.done} of {state.planned} gradient evaluations",
+                hint="allow more time, or ask for a larger tolerance or fewer steps",
+            )
+        try:
+            work.run(rows, state.busy)
+        except OutOfMemory:
+            if len(rows) == 1:
+                raise
+            chunk = max(1, len(rows) // 2)
+            state.queue.extendleft(reversed(rows))
+            continue
+        state.done += len(rows)
+        for row in rows:
+            state.busy[row.slot].pending -= 1
+        for index in sorted({row.slot for row in rows}):
+            if state.busy[index].pending == 0:
+                _advance(work, state, index)
+        if progress is not None:
+            progress(state.done, state.planned)
+    return Integrals(work.values, work.error, work.evaluations, chunk)
+
+
+def _admit(work: _Work, state: _State) -> None:
+    path, index = state.waiting.popleft(), state.free.pop()
+    work.load(index, path)
+    state.busy[index] = _Slot(path)
+    _enqueue(work, state, index)
+
+
+def _enqueue(work: _Work, state: _State, index: int) -> None:
+    slot = state.busy[index]
+    stage = work.scheme.stages[slot.stage]
+    slot.pending = len(stage.alphas)
+    for alpha, weights in zip(stage.alphas, stage.weights.T, strict=True):
+        state.queue.append(_Row(index, float(alpha), weights))
+
+
+def _advance(work: _Work, state: _State, index: int) -> None:
+    """A stage is complete: stop there, or go on with the next one."""
+    slot = state.busy[index]
+    if work.settle(index, slot):
+        del state.busy[index]
+        state.free.append(index)
+        return
+    slot.stage += 1
+    state.planned += len(work.scheme.stages[slot.stage].alphas)
+    _enqueue(work, state, index)
+
+
+class _Work:
+    """Buffers and sums of the paths in work."""
+
+    def __init__(
+        self,
+        session: Session,
+        kernels: KernelSet,
+        paths: Paths,
+        scheme: Scheme,
+        gradients: Mapping[str, str],
+        cotangent: str,
+    ) -> None:
+        self.session, self.kernels, self.paths, self.scheme = session, kernels, paths, scheme
+        self.gradients, self.cotangent = gradients, cotangent
+        self.names = list(gradients)
+        self.sizes = {n: int(np.prod(paths.inputs[n].shape[1:], dtype=np.int64)) for n in self.names}
+        per_slot = 8 * scheme.rules * max(1, sum(self.sizes.values()))
+        self.slots = max(1, min(len(paths), _SUMS_BYTES // per_slot))
+        self.sums = {n: np.zeros((self.slots, scheme.rules, f)) for n, f in self.sizes.items()}
+        dtype = {n: paths.inputs[n].dtype for n in self.names}
+        self.x = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
+        self.b = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
+        self.points: dict[str, Array] = {}
+        self.values = {
+            n: np.zeros((len(paths), *paths.inputs[n].shape[1:])) for n in self.names
+        }
+        self.error = np.zeros(len(paths))
+        self.evaluations = np.zeros(len(paths), dtype=np.int64)
+
+    def load(self, index: int, path: int) -> None:
+        """Bring a path into a slot."""
+        paths = self.paths
+        for name in self.names:
+            self.x[name][index] = paths.inputs[name][paths.example[path]].reshape(-1)
+            self.b[name][index] = paths.baselines[name][paths.baseline[path]].reshape(-1)
+            self.sums[name][index] = 0.0
+
+    def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
+        """Evaluate the gradient at some points and add it to the sums."""
+        slots = np.fromiter((r.slot for r in rows), dtype=np.int64, count=len(rows))
+        alphas = np.fromiter((r.alpha for r in rows), dtype=np.float64, count=len(rows))
+        weights = np.ascontiguousarray(np.stack([r.weights for r in rows], axis=1))
+        found = self.session.run(
+            [self.gradients[n] for n in self.names], self._feeds(rows, slots, alphas, busy)
+        )
+        for name, gradient in zip(self.names, found, strict=True):
+            if gradient.size != len(rows) * self.sizes[name]:
+                raise InternalError(
+                    f"the gradient of `{name}` has the shape {list(gradient.shape)} for "
+                    f"{len(rows)} rows of {list(self.paths.inputs[name].shape[1:])}"
+                )
+            flat = np.ascontiguousarray(gradient).reshape(len(rows), -1)
+            if not np.isfinite(flat).all():
+                raise self._not_finite(name, flat, rows, busy)
+            self.kernels.accumulate(self.sums[name], flat, slots, weights)
+
+    def _feeds(
+        self, rows: Sequence[_Row], slots: Array, alphas: Array, busy: Mapping[int, _Slot]
+    ) -> Feeds:
+        paths, count = self.paths, len(rows)
+        feeds: dict[str, Array] = dict(paths.shared)
+        for name in self.names:
+            points = self.points.get(name)
+            if points is None or len(points) < count:
+                points = np.empty((count, self.sizes[name]), self.x[name].dtype)
+                self.points[name] = points
+            points = points[:count]
+            self.kernels.interpolate(self.b[name], self.x[name], slots, alphas, points)
+            shape = paths.inputs[name].shape[1:]
+            feeds[name] = points.reshape((count, *shape) if paths.batched else shape)
+        of_row = np.fromiter((busy[r.slot].path for r in rows), dtype=np.int64, count=count)
+        for name, array in paths.others.items():
+            picked = array[paths.example[of_row]]
+            feeds[name] = picked if paths.batched else picked[0]
+        picked = paths.cotangents[of_row]
+        feeds[self.cotangent] = picked if paths.batched else picked[0]
+        return feeds
+
+    def settle(self, index: int, slot: _Slot) -> bool:
+        """Whether the path is done after its stage; if so, its results are stored."""
+        stage = self.scheme.stages[slot.stage]
+        error = norm = 0.0
+        values = {}
+        for name in self.names:
+            x, b = self.x[name][index : index + 1], self.b[name][index : index + 1]
+            sums = self.sums[name][index]
+            values[name] = self._times_difference(sums[stage.fine : stage.fine + 1], x, b)
+            norm += float(np.abs(values[name]).sum())
+            if stage.coarse is None:
+                error = np.nan
+            else:
+                gap = (sums[stage.fine] - sums[stage.coarse])[np.newaxis]
+                error += float(np.abs(self._times_difference(gap, x, b)).sum())
+        last = slot.stage + 1 == len(self.scheme.stages)
+        tolerance = self.scheme.tolerance
+        if not last and tolerance is not None and error > tolerance * norm:
+            return False
+        for name in self.names:
+            target = self.values[name]
+            target[slot.path] = values[name].reshape(target.shape[1:])
+        self.error[slot.path] = error
+        done = self.scheme.stages[: slot.stage + 1]
+        self.evaluations[slot.path] = sum(len(s.alphas) for s in done)
+        return True
+
+    def _times_difference(self, mean: Array, x: Array, b: Array) -> Array:
+        out = np.empty(mean.shape)
+        self.kernels.multiply_difference(np.ascontiguousarray(mean), x, b, out)
+        return out
+
+    def _not_finite(
+        self, name: str, flat: Array, rows: Sequence[_Row], busy: Mapping[int, _Slot]
+    ) -> NonFiniteError:
+        row = int(np.argmax(~np.isfinite(flat).all(axis=1)))
+        example = int(self.paths.example[busy[rows[row].slot].path])
+        count = int((~np.isfinite(flat[row])).sum())
+        return NonFiniteError(
+            f"the gradient of `{name}` has {count} NaN or infinite elements at alpha = "
+            f"{rows[row].alpha:.6g} on the path of example {example}",
+            hint="use a baseline from which the path avoids the singular point",
+        )
+
+
+__all__ = ["Integrals", "Paths", "Progress", "integrate"]

@@ -1,0 +1,119 @@
+"""The few words that every layer shares: dimensions, tensor specs, feeds and what people see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from igrt.errors import InputError, InternalError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+Dim: TypeAlias = int | str | None
+"""One axis of a shape: a fixed size, a symbol such as ``"batch"``, or unknown."""
+
+Feeds: TypeAlias = Mapping[str, Array]
+"""Arrays by tensor name."""
+
+FLOAT_TYPES = frozenset({"float16", "bfloat16", "float32", "float64"})
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, element type and shape of one tensor of a model.
+
+    Args:
+        name: The tensor's name in the graph.
+        dtype: NumPy's name of the element type, such as ``float32``; ``string`` and ``bfloat16``
+            stand for the ONNX types that NumPy lacks.
+        shape: One `Dim` per axis, or None where even the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+    def __post_init__(self) -> None:
+        for dim in self.shape or ():
+            if isinstance(dim, int) and dim < 0:
+                raise InternalError(f"negative dimension in {self}")
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floating-point numbers."""
+        return self.dtype in FLOAT_TYPES
+
+    @property
+    def rank(self) -> int | None:
+        """Number of axes, or None where unknown."""
+        return None if self.shape is None else len(self.shape)
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name}: {self.dtype}[...]"
+        return f"{self.name}: {self.dtype}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Display:
+    """What people need to see beside the numbers; no number depends on it.
+
+    Args:
+        labels: Names of the classes along the explained output's class axis; empty if unknown.
+        features: Names of the features (last axis) per input name, e.g. from a CSV header.
+        pictures: The original pictures per input name, one uint8 array [height, width, 3] per
+            example, cropped and scaled to exactly what the model sees.
+        layouts: ``"NCHW"`` or ``"NHWC"`` per input that is a picture.
+        sources: Where each example came from (file names), for titles.
+    """
+
+    labels: tuple[str, ...] = ()
+    features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[Array, ...]] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    def label(self, index: int) -> str:
+        """Name of class `index`, or its number where no label is known."""
+        return self.labels[index] if 0 <= index < len(self.labels) else str(index)
+
+
+def as_native(name: str, array: object) -> Array:
+    """`array` as a native-endian, C-contiguous NumPy array.
+
+    onnxruntime reads big-endian memory as if it were little-endian, without an error; and refuses
+    object arrays late and obscurely.
+
+    Raises:
+        InputError: If it is no rectangular array of numbers or strings.
+    """
+    try:
+        result = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"`{name}` is not a rectangular array: {error}") from None
+    if result.dtype.kind == "O":
+        raise InputError(
+            f"`{name}` holds Python objects, not numbers",
+            hint="convert it with numpy.asarray(x, dtype=...)",
+        )
+    if result.dtype.kind == "c":
+        raise InputError(f"`{name}` holds complex numbers; ONNX models take real ones")
+    if not result.dtype.isnative:
+        result = result.astype(result.dtype.newbyteorder("="))
+    # ascontiguousarray turns a 0-d array into a 1-d one
+    return result if result.flags.c_contiguous else np.ascontiguousarray(result)
+
+
+__all__ = [
+    "FLOAT_TYPES",
+    "Array",
+    "Dim",
+    "Display",
+    "Feeds",
+    "TensorSpec",
+    "as_native",
+]

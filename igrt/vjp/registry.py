@@ -1,0 +1,143 @@
+"""Which function differentiates which input of which operator, from which opset on."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar, final
+
+from igrt.graph.value import Value
+
+RuleFunction = Callable[..., Value | None]
+F = TypeVar("F", bound=RuleFunction)
+
+
+@final
+@dataclass(frozen=True)
+class Rule:
+    """The vector-Jacobian product of one operator with respect to one of its inputs.
+
+    Args:
+        op_type: ONNX operator.
+        input: The input's name in the ONNX schema.
+        since: First opset that the rule holds for; it holds until another rule takes over.
+        function: `rule(emit, node, ct)`; with `index` behind it for a variadic input, and with the
+            list of all outputs' cotangents in place of `ct` if `every_output`.
+        broadcast: Whether the operator broadcasts this input, so that the sweep has to sum the
+            result over the broadcast axes.
+        every_output: Whether the rule wants the cotangents of all outputs (None where unused).
+        variadic: Whether the schema repeats this input.
+        domain: Operator domain.
+    """
+
+    op_type: str
+    input: str
+    since: int
+    function: RuleFunction
+    broadcast: bool
+    every_output: bool
+    variadic: bool
+    domain: str
+
+
+@final
+@dataclass(frozen=True)
+class Zero:
+    """The declaration that an output is locally constant in an input: its gradient is zero."""
+
+    op_type: str
+    input: str
+    since: int
+    domain: str
+
+
+_TABLE: dict[tuple[str, str, str], list[Rule | Zero]] = {}
+ANY = "*"
+"""Stands for every input of an operator."""
+
+
+def vjp(
+    op_type: str,
+    *inputs: str,
+    since: int = 1,
+    domain: str = "",
+    broadcast: bool = False,
+    every_output: bool = False,
+    variadic: bool = False,
+) -> Callable[[F], F]:
+    """Register `rule(emit, node, ct) -> Value` as the pullback of some inputs of an operator.
+
+    Args:
+        op_type: ONNX operator.
+        inputs: Names of inputs in the ONNX schema that share the rule.
+        since: First opset that it holds for.
+        domain: Operator domain, ``ai.onnx`` by default.
+        broadcast: The operator broadcasts these inputs; the sweep sums the result back.
+        every_output: The rule takes the cotangents of all outputs instead of the first one's.
+        variadic: The input repeats; the rule takes its index among the node's inputs as well.
+    """
+
+    def register(function: F) -> F:
+        for name in inputs:
+            rule = Rule(op_type, name, since, function, broadcast, every_output, variadic, domain)
+            _add(rule)
+        return function
+
+    return register
+
+
+def zero(op_type: str, *inputs: str, since: int = 1, domain: str = "") -> None:
+    """Declare an operator locally constant in some of its inputs, all if none is named."""
+    for name in inputs or (ANY,):
+        _add(Zero(op_type, name, since, domain))
+
+
+def _add(entry: Rule | Zero) -> None:
+    entries = _TABLE.setdefault((entry.domain, entry.op_type, entry.input), [])
+    if any(e.since == entry.since for e in entries):
+        raise ValueError(f"two rules for {entry.op_type}.{entry.input} since {entry.since}")
+    entries.append(entry)
+    entries.sort(key=lambda e: e.since)
+
+
+def lookup(domain: str, op_type: str, formal: str, opset: int) -> Rule | Zero | None:
+    """The newest entry for an input that is not newer than `opset`; None if there is no rule."""
+    _load_rules()
+    for name in (formal, ANY):
+        for entry in reversed(_TABLE.get((domain, op_type, name), [])):
+            if entry.since <= opset:
+                return entry
+    return None
+
+
+def coverage() -> list[dict[str, Any]]:
+    """One record per operator of ``ai.onnx``: rules and zeros by input, or none."""
+    _load_rules()
+    import onnx
+
+    records = []
+    names = sorted({s.name for s in onnx.defs.get_all_schemas() if s.domain == ""})
+    for op_type in names:
+        entries = {n: e for (d, o, n), e in _TABLE.items() if d == "" and o == op_type}
+        rules = sorted(n for n, e in entries.items() if isinstance(e[-1], Rule))
+        zeros = sorted(n for n, e in entries.items() if isinstance(e[-1], Zero))
+        body = onnx.defs.get_schema(op_type).has_function or (
+            onnx.defs.get_schema(op_type).has_context_dependent_function
+        )
+        status = "rule" if rules else "zero" if zeros else "body" if body else "none"
+        records.append({"operator": op_type, "status": status, "rules": rules, "zero": zeros})
+    return records
+
+
+@cache
+def _load_rules() -> None:
+    from igrt.vjp import rules
+
+    for module in pkgutil.iter_modules(rules.__path__):
+        importlib.import_module(f"{rules.__name__}.{module.name}")
+
+
+__all__ = ["ANY", "Rule", "Zero", "coverage", "lookup", "vjp", "zero"]

@@ -1,0 +1,1 @@
+"""VJP rules, one file per family of operators."""

@@ -1,0 +1,99 @@
+"""What the kernels require of their arguments, and the errors when they do not get it.
+
+`J` jobs (one input, baseline and target each), `R` rows (one point of one job's path each), `L`
+embedded quadrature rules, `F` features (all axes but the first, flattened). Each check works on
+NumPy and on device arrays; the values in `rows` are read only where that costs no transfer from a
+device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+FLOAT64 = (np.dtype(np.float64),)
+INT64 = (np.dtype(np.int64),)
+
+
+def check_interpolate(
+    baselines: Array, inputs: Array, rows: Array, alphas: Array, out: Array
+) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `interpolate`."""
+    jobs, features = _sizes("interpolate", "inputs", inputs, "JF")
+    (count,) = _sizes("interpolate", "rows", rows, "R")
+    _require("interpolate", "inputs", inputs, (jobs, features), FLOATS)
+    same = (inputs.dtype,)
+    _require("interpolate", "baselines", baselines, (jobs, features), same)
+    _require("interpolate", "rows", rows, (count,), INT64)
+    _require("interpolate", "alphas", alphas, (count,), FLOAT64)
+    _require("interpolate", "out", out, (count, features), same, written=True)
+    _require_rows("interpolate", rows, jobs)
+
+
+def check_accumulate(sums: Array, gradients: Array, rows: Array, weights: Array) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `accumulate`."""
+    jobs, rules, features = _sizes("accumulate", "sums", sums, "JLF")
+    (count,) = _sizes("accumulate", "rows", rows, "R")
+    _require("accumulate", "sums", sums, (jobs, rules, features), FLOAT64, written=True)
+    _require("accumulate", "gradients", gradients, (count, features), FLOATS)
+    _require("accumulate", "rows", rows, (count,), INT64)
+    _require("accumulate", "weights", weights, (rules, count), FLOAT64)
+    _require_rows("accumulate", rows, jobs)
+
+
+def check_multiply_difference(
+    mean_gradients: Array, inputs: Array, baselines: Array, out: Array
+) -> None:
+    """Raise TypeError or ValueError unless the arguments fit `multiply_difference`."""
+    shape = _sizes("multiply_difference", "inputs", inputs, "JF")
+    _require("multiply_difference", "mean_gradients", mean_gradients, shape, FLOAT64)
+    _require("multiply_difference", "inputs", inputs, shape, FLOATS)
+    _require("multiply_difference", "baselines", baselines, shape, (inputs.dtype,))
+    _require("multiply_difference", "out", out, shape, FLOAT64, written=True)
+
+
+def _sizes(kernel: str, name: str, array: Array, axes: str) -> tuple[int, ...]:
+    if len(array.shape) != len(axes):
+        raise ValueError(
+            f"{kernel}: {name} must have the axes [{', '.join(axes)}], "
+            f"got the shape {list(array.shape)}"
+        )
+    return array.shape
+
+
+def _require(
+    kernel: str,
+    name: str,
+    array: Array,
+    shape: tuple[int, ...],
+    types: tuple[np.dtype[Any], ...],
+    written: bool = False,
+) -> None:
+    # A foreign byte order is another dtype to NumPy, so it is refused here as well.
+    if array.dtype not in types:
+        expected = " or ".join(str(t) for t in types)
+        raise TypeError(f"{kernel}: {name} must be {expected}, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(
+            f"{kernel}: {name} must have the shape {list(shape)}, got {list(array.shape)}"
+        )
+    if not array.flags["C_CONTIGUOUS"]:
+        raise ValueError(f"{kernel}: {name} must be C-contiguous")
+    if isinstance(array, np.ndarray):
+        if not array.flags.aligned:
+            raise ValueError(f"{kernel}: {name} must be aligned to its element type")
+        if written and not array.flags.writeable:
+            raise ValueError(f"{kernel}: {name} is written to and must not be read-only")
+
+
+def _require_rows(kernel: str, rows: Array, jobs: int) -> None:
+    if isinstance(rows, np.ndarray) and rows.size and not 0 <= rows.min() <= rows.max() < jobs:
+        raise IndexError(
+            f"{kernel}: rows must lie in [0, {jobs}), the number of jobs, "
+            f"got values from {rows.min()} to {rows.max()}"
+        )

@@ -1,0 +1,121 @@
+"""The kernels in plain NumPy: the definition that every other implementation is tested against.
+
+Written to be read, and to be safe where Numba is missing. All arrays are C-contiguous; features are
+flattened to one axis `F`. `J` jobs, `R` rows (points on paths), `L` embedded quadrature rules.
+Results go to the last argument (`interpolate`, `multiply_difference`) or are added to the first
+(`accumulate`). Overflow and invalid operations follow IEEE 754 without a warning: a non-finite
+gradient is data here, and its meaning is the caller's to judge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .contract import (
+    Array,
+    check_accumulate,
+    check_interpolate,
+    check_multiply_difference,
+)
+
+__all__ = ["accumulate", "interpolate", "multiply_difference"]
+
+
+def interpolate(baselines: Array, inputs: Array, rows: Array, alphas: Array, out: Array) -> None:
+    """Write the points of straight paths.
+
+    out[r, f] = b + alphas[r] (x - b)  with  b = baselines[rows[r], f],  x = inputs[rows[r], f]
+
+    Exact at the ends, bit for bit: alpha = 0 gives b and alpha = 1 gives x. No single formula does
+    both: b + 1 (x - b) rounds the difference and misses x; (1 - alpha) b + alpha x turns 0 times
+    infinity into NaN and -0.0 into 0.0 at the other end. So the ends are copied, and the formula
+    serves what lies between.
+
+    Exact where nothing moves: x = b gives b at every alpha, at infinities too (where x - b is NaN):
+    an additive attention mask of -inf stays a mask along the path.
+
+    Arithmetic is in the arrays' own type (alpha is rounded to it), for float16 in float32, rounded
+    once.
+
+    Args:
+        baselines: float16, float32 or float64 array [J, F].
+        inputs: array [J, F] of the same type.
+        rows: int64 array [R], the job of each row; 0 <= rows < J.
+        alphas: float64 array [R], the position of each row on its path.
+        out: array [R, F] of the type of `inputs`, overwritten.
+
+    Raises:
+        TypeError: an element type is none of the above.
+        ValueError: a shape or a memory layout does not fit.
+        IndexError: a row names no job.
+    """
+    check_interpolate(baselines, inputs, rows, alphas, out)
+    work = np.float64 if inputs.dtype == np.float64 else np.float32
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for r, (job, alpha) in enumerate(zip(rows, alphas, strict=True)):
+            b, x = baselines[job], inputs[job]
+            if alpha == 0.0:
+                out[r] = b
+            elif alpha == 1.0:
+                out[r] = x
+            else:
+                wide = b.astype(work, copy=False)
+                point = wide + work(alpha) * (x.astype(work, copy=False) - wide)
+                out[r] = np.where(x == b, wide, point)
+
+
+def accumulate(sums: Array, gradients: Array, rows: Array, weights: Array) -> None:
+    """Add weighted gradients to the sums of their jobs, for several quadrature rules at once.
+
+    sums[rows[r], l, f] += weights[l, r] gradients[r, f]  for r = 0, 1, ..., R - 1 in this order, in
+    float64
+
+    The order is part of the definition, so the result does not depend on the implementation or on
+    the chunks' blocking, only on the order of rows. A weight of zero means "this rule has no node
+    here": the gradient is skipped, not multiplied, so its inf or NaN cannot enter a rule that does
+    not use it.
+
+    Args:
+        sums: float64 array [J, L, F], added to.
+        gradients: float16, float32 or float64 array [R, F].
+        rows: int64 array [R], the job of each row; 0 <= rows < J.
+        weights: float64 array [L, R].
+
+    Raises:
+        TypeError: an element type is none of the above.
+        ValueError: a shape or a memory layout does not fit.
+        IndexError: a row names no job.
+    """
+    check_accumulate(sums, gradients, rows, weights)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for r, job in enumerate(rows):
+            gradient = gradients[r].astype(np.float64, copy=False)
+            for rule, weight in enumerate(weights[:, r]):
+                if weight != 0.0:
+                    sums[job, rule] += weight * gradient
+
+
+def multiply_difference(mean_gradients: Array, inputs: Array, baselines: Array, out: Array) -> None:
+    """Turn mean gradients along the path into attributions.
+
+    out[j, f] = mean_gradients[j, f] (inputs[j, f] - baselines[j, f])  in float64, the difference
+    included
+
+    A feature equal to its baseline gets exactly 0, even if its mean gradient is inf or NaN: it did
+    not move, so it explains nothing.
+
+    Args:
+        mean_gradients: float64 array [J, F].
+        inputs: float16, float32 or float64 array [J, F].
+        baselines: array [J, F] of the type of `inputs`.
+        out: float64 array [J, F], overwritten; may be `mean_gradients` itself.
+
+    Raises:
+        TypeError: an element type is none of the above.
+        ValueError: a shape or a memory layout does not fit.
+    """
+    check_multiply_difference(mean_gradients, inputs, baselines, out)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        difference = inputs.astype(np.float64) - baselines.astype(np.float64)
+        np.multiply(mean_gradients, difference, out=out)
+    out[inputs == baselines] = 0.0
