@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -70,6 +73,13 @@ class Attribution:
     batched: bool = True
     display: Display = field(default_factory=Display, compare=False)
 
+    def __post_init__(self) -> None:
+        plain = tuple(
+            tuple(int(i) for i in t) if isinstance(t, (tuple, list)) else int(t)
+            for t in self.target
+        )
+        object.__setattr__(self, "target", plain)
+
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.target)
@@ -111,7 +121,7 @@ class Attribution:
         return self.display.label(target) if isinstance(target, int) else str(list(target))
 
     def summary(self) -> dict[str, Any]:
-        """The numbers without the arrays, ready for JSON; one row gives numbers, more give lists."""
+        """The numbers without the arrays, for JSON; one row gives numbers, more give lists."""
 
         def per_row(values: Any) -> Any:
             listed = [_plain(v) for v in values]
@@ -178,7 +188,7 @@ class Attribution:
                 arrays = {n: archive[n] for n in archive.files if n != _NPZ_RECORD}
         except KeyError:
             raise InputError(f"`{path}` is not a result saved by igrt") from None
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"cannot read `{path}`: {error}") from None
         prefix = "igrt/field/"
         stored = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
@@ -212,12 +222,15 @@ class Attribution:
             "sources": self.display.sources,
         }
         arrays[_NPZ_RECORD] = np.asarray(json.dumps(record, default=_plain))
-        with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        # not np.savez: it takes names as keywords, and a tensor may be called `file`
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
     def _write_json(self, path: Path) -> None:
         document = self.summary() | {"values": {n: v.tolist() for n, v in self.values.items()}}
-        path.write_text(json.dumps(document, default=_plain, allow_nan=True), encoding="utf-8")
+        path.write_text(to_json(document), encoding="utf-8")
 
     def _write_png(self, path: Path) -> None:
         from igrt.render import png
@@ -232,12 +245,12 @@ class Attribution:
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n}: {list(v.shape)}" for n, v in self.values.items())
         lines = [f"Attribution({self.method}, {self.rule}, {self.provider}; {shapes}"]
-        for r in range(min(len(self), 8)):
-            lines.append(
-                f"  {self.label(r)}: F(x) = {self.output[r]:.6g}, F(x') = "
-                f"{self.baseline_output[r]:.6g}, delta = {self.delta[r]:.2e}, "
-                f"error = {self.error[r]:.1e}, {self.evaluations[r]} evaluations"
-            )
+        lines += [
+            f"  {self.label(r)}: F(x) = {self.output[r]:.6g}, F(x') = "
+            f"{self.baseline_output[r]:.6g}, delta = {self.delta[r]:.2e}, "
+            f"error = {self.error[r]:.1e}, {self.evaluations[r]} evaluations"
+            for r in range(min(len(self), 8))
+        ]
         if len(self) > 8:
             lines.append(f"  … {len(self) - 8} more rows")
         return "\n".join(lines) + ")"
@@ -271,6 +284,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def to_json(document: Any, indent: int | None = None) -> str:
+    """JSON text; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    value = _plain(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
@@ -281,4 +308,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-__all__ = ["Attribution", "Index", "write_atomically"]
+__all__ = ["Attribution", "Index", "to_json", "write_atomically"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from igrt.blur import gaussian
 from igrt.errors import InputError
 from igrt.specs import Array, as_native
 
@@ -78,8 +79,7 @@ def _one(baseline: Any, name: str, x: Array, *, batched: bool) -> Array:
     )
     if not fits:
         raise InputError(
-            f"the baseline of `{name}` has the shape {list(array.shape)}, the input "
-            f"{list(x.shape)}"
+            f"the baseline of `{name}` has the shape {list(array.shape)}, the input {list(x.shape)}"
         )
     return np.ascontiguousarray(np.broadcast_to(array.astype(x.dtype), x.shape))
 
@@ -144,15 +144,7 @@ def _blur(x: Array, sigma: float, name: str) -> Array:
         raise InputError(f"`{name}` has no spatial axes to blur", hint="use zeros or constant:V")
     if not 0 < sigma <= 1000:
         raise InputError(f"blur needs a sigma above 0 and at most 1000, not {sigma}")
-    radius = int(np.ceil(4 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    blurred = x.astype(np.float64)
-    for axis in axes:
-        widths = [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)]
-        padded = np.pad(blurred, widths, mode="edge")
-        blurred = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
-    return blurred
+    return gaussian(x, sigma, axes)
 
 
 def _uniform(x: Array, seed: int) -> Array:

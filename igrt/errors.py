@@ -1,18 +1,18 @@
 """Every error that igrt raises on purpose.
 
 ```
-IgrtError                      exit code 1
-├── InputError                 exit code 2   an argument, an input array or an input file is not usable
-│   └── TargetError                          the target does not exist in the explained output
-├── ModelError                 exit code 1   the model cannot be read, run or differentiated
-│   ├── ModelLoadError                       not an ONNX model, truncated, unreadable or refused by onnxruntime
-│   ├── UnsupportedOperator                  operators on the way have no gradient rule
-│   └── NoGradientPath                       the gradient would be zero everywhere by construction
-├── ProviderError              exit code 1   onnxruntime or the execution provider is not usable here
-├── NonFiniteError             exit code 1   NaN or infinity where a number is needed
-├── OutOfMemory                exit code 1   not even one row fits
-├── DeadlineExceeded           exit code 1   the deadline passed before the result was complete
-└── InternalError              exit code 1   a mistake of igrt's own
+IgrtError                    exit code 1
+├── InputError               exit code 2: an argument, an input array or an input file is not usable
+│   └── TargetError          the target does not exist in the explained output
+├── ModelError               exit code 1: the model cannot be read, run or differentiated
+│   ├── ModelLoadError       no ONNX model, truncated, unreadable, or refused by onnxruntime
+│   ├── UnsupportedOperator  operators on the way have no gradient rule
+│   └── NoGradientPath       the gradient would be zero everywhere by construction
+├── ProviderError            exit code 1: onnxruntime or the provider is not usable here
+├── NonFiniteError           exit code 1: NaN or infinity where a number is needed
+├── OutOfMemory              exit code 1: not even one row fits
+├── DeadlineExceeded         exit code 1: the deadline passed before the result was complete
+└── InternalError            exit code 1: a mistake of igrt's own
 ```
 
 A message says what, where, expected and got; `hint` says what to do next.
@@ -69,7 +69,7 @@ class UnsupportedOperator(ModelError):
 
 
 class NoGradientPath(ModelError):
-    """Every path to an attributed tensor is locally constant, so its gradient is zero everywhere."""
+    """Every path to an attributed tensor is locally constant: its gradient is zero."""
 
 
 class ProviderError(IgrtError):

@@ -16,7 +16,8 @@ from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
-from igrt.errors import InputError, ModelLoadError, NonFiniteError, did_you_mean
+from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
@@ -27,11 +28,11 @@ from igrt.methods import Method
 from igrt.runtime.plan import plan
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
-from igrt.specs import Array, Display, Feeds, TensorSpec, as_native
+from igrt.specs import Array, Display, Feeds, TensorSpec
 from igrt.stage import Batching, batching, free_batch, row_bytes
 from igrt.stage.cut import cut
 from igrt.targets import Target
-from igrt.vjp.augment import Augmented, attributed_tensors, differentiate, explained_output
+from igrt.vjp.augment import Augmented, differentiable, differentiate
 
 _SAME = 1e-3
 """Relative difference up to which a row gives the same output alone and in a batch: float32 sums
@@ -78,16 +79,16 @@ class Explainer:
         normal = normalize(self._source.model)
         graph = Graph(normal)
         self._normal, self._graph = normal, graph
-        self.of: TensorSpec = explained_output(graph, of)
-        found = differentiate(
-            normal, wrt=None if wrt is None else list(wrt), of=self.of.name
-        )
+        found = differentiable(normal, wrt=wrt, of=of)
+        self.of: TensorSpec = found.of
+        """Spec of the explained output."""
         self.wrt: tuple[TensorSpec, ...] = found.wrt
         """Specs of the attributed tensors."""
         names = [s.name for s in self.wrt]
         self._inner = [n for n in names if n in graph.producers]
-        # without inner tensors the part is the whole model, whose gradient graph is built already
-        self._part = cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
+        self._part = (
+            cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
+        )
         self._lock = threading.Lock()
         self._engine: _Engine | None = None
         self._prologue: Session | None = None
@@ -105,7 +106,7 @@ class Explainer:
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
         layout = self._batching
-        feeds, _ = _feeds(self._graph.inputs, inputs, layout)
+        feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
         points, others, b_points, _ = self._points(feeds, None, layout)
         return self._engine_for(points, b_points, others, layout).note
 
@@ -155,7 +156,7 @@ class Explainer:
             raise InputError(f"deadline must be a positive number of seconds, not {deadline!r}")
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
         layout = self._batching
-        feeds, unbatched = _feeds(self._graph.inputs, inputs, layout)
+        feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
         points, others, b_points, count = self._points(feeds, baselines, layout)
         engine = self._engine_for(points, b_points, others, layout)
 
@@ -290,7 +291,8 @@ class Explainer:
     ) -> _Engine:
         with self._lock:
             if self._engine is None:
-                first = {n: np.stack([points[n][0], b_points[n][0]]) for n in points}
+                # half way rather than the baseline: rows of zeros would not show a leak
+                first = {n: _probe(points[n][0], b_points[n][0]) for n in points}
                 second = {n: np.stack([a[0], a[0]]) for n, a in others.items()}
                 self._engine = self._open(first | second, layout)
             return self._engine
@@ -299,16 +301,37 @@ class Explainer:
         """Sessions in the fastest mode that gives each row what it gets alone."""
         of, names = self.of.name, [s.name for s in self.wrt]
         if not layout.batched:
-            return _Engine(self._part, of, names, self._session, False, 1, "there is no batch axis, so examples run one by one")
+            return _Engine(
+                self._part,
+                of,
+                names,
+                self._session,
+                False,
+                1,
+                "there is no batch axis, so examples run one by one",
+            )
         if layout.fixed:
-            exact = _Engine(self._part, of, names, self._session, True, 1, "the batch is fixed at 1, so rows run one by one")
+            exact = _Engine(
+                self._part,
+                of,
+                names,
+                self._session,
+                True,
+                1,
+                "the batch is fixed at 1, so rows run one by one",
+            )
             try:
                 free = _Engine(
-                    free_batch(self._part, frozenset(probe)), of, names, self._session, True, None,
+                    free_batch(self._part, frozenset(probe)),
+                    of,
+                    names,
+                    self._session,
+                    True,
+                    None,
                     "independent, after making the fixed batch free",
                 )
                 agrees = _agree(free.run_forward(probe), _one_by_one(exact, probe))
-            except (InputError, ModelLoadError, Exception):  # any failure means: not that way
+            except IgrtError:  # the freed model does not load or run: not that way
                 agrees = False
             return free if agrees else exact
         engine = _Engine(self._part, of, names, self._session, True, None, "independent")
@@ -371,7 +394,9 @@ class _Engine:
                 self._forward = self.session(self.part)
         return self._forward.run([self.of], feeds)[0]
 
-    def forward(self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array) -> Array:
+    def forward(
+        self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array
+    ) -> Array:
         """The explained output for each row, [rows, …]."""
         rows = len(next(iter(points.values())))
         step = self.most_rows or 32
@@ -423,104 +448,8 @@ def explain(
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
-    explainer = Explainer(
-        model, of=of, wrt=wrt, provider=provider, memory=memory, threads=threads
-    )
+    explainer = Explainer(model, of=of, wrt=wrt, provider=provider, memory=memory, threads=threads)
     return explainer.explain(inputs, **options)
-
-
-def _feeds(
-    specs: tuple[TensorSpec, ...], inputs: Any, layout: Batching
-) -> tuple[dict[str, Array], bool]:
-    """Arrays with an example axis in front for every input, and whether the user left it out."""
-    if not isinstance(inputs, Mapping):
-        if len(specs) != 1:
-            raise InputError(
-                f"the model has {len(specs)} inputs, one array was given",
-                hint=f"give a mapping with the names {', '.join(f'`{s.name}`' for s in specs)}",
-            )
-        inputs = {specs[0].name: inputs}
-    known = {s.name for s in specs}
-    for name in inputs:
-        if name not in known:
-            raise InputError(f"the model has no input `{name}`", hint=did_you_mean(str(name), known))
-    feeds: dict[str, Array] = {}
-    without: set[bool] = set()
-    for spec in specs:
-        if spec.name not in inputs:
-            raise InputError(f"input {spec} is missing")
-        array = as_model_type(spec, inputs[spec.name])
-        array, bare = _with_example_axis(spec, array, spec.name in layout.inputs)
-        if spec.name in layout.inputs:
-            without.add(bare)
-        feeds[spec.name] = array
-    counts = {n: len(a) for n, a in feeds.items() if n in layout.inputs or not layout.batched}
-    examples = max(counts.values(), default=1)
-    for name, count in counts.items():
-        if count not in (1, examples):
-            raise InputError(
-                f"inputs have different numbers of examples: {counts}",
-                hint="give every input one row per example",
-            )
-        if count == 0:
-            raise InputError(f"input `{name}` has no rows")
-    feeds = {
-        n: np.broadcast_to(a, (examples, *a.shape[1:])) if len(a) != examples else a
-        for n, a in feeds.items()
-    }
-    return feeds, without == {True}
-
-
-def as_model_type(spec: TensorSpec, array: Any) -> Array:
-    """An array in the element type of an input; never silently narrowed to integers.
-
-    Raises:
-        InputError: If the types do not fit or a number is not finite.
-    """
-    native = as_native(spec.name, array)
-    if spec.dtype == "string":
-        if native.dtype.kind not in "US":
-            raise InputError(f"input {spec} takes text, not {native.dtype}")
-        return native.astype(object)
-    if native.dtype.kind in "US" or spec.dtype in ("unknown", "sequence", "map", "optional"):
-        raise InputError(f"input {spec} cannot be fed with {native.dtype}")
-    wanted = np.dtype(spec.dtype)
-    if native.dtype == wanted:
-        converted = native
-    elif spec.is_float or np.array_equal(native, native.astype(wanted)):
-        with np.errstate(over="ignore"):
-            converted = native.astype(wanted)
-    else:
-        raise InputError(
-            f"input {spec} takes whole numbers; {native.dtype} values would be cut",
-            hint="round them yourself if that is meant",
-        )
-    if spec.is_float and not np.isfinite(converted).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
-        raise InputError(f"input `{spec.name}` is NaN or infinite at {list(where)}")
-    return converted
-
-
-def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[Array, bool]:
-    if spec.shape is None:
-        return (array, False) if batched else (array[np.newaxis], True)
-    shape = list(spec.shape)
-    inner = shape[1:] if batched else shape
-    if array.ndim == len(inner):
-        array, bare = array[np.newaxis], True
-    elif batched and array.ndim == len(shape):
-        bare = False
-    else:
-        raise InputError(
-            f"input {spec} has {len(shape)} axes; an array of the shape {list(array.shape)} was given"
-        )
-    for got, want in zip(array.shape[1:], inner, strict=True):
-        if isinstance(want, int) and got != want:
-            raise InputError(
-                f"input {spec}: expected {[d if d is not None else '?' for d in shape]}, "
-                f"got {list(array.shape)}"
-            )
-    return array, bare
 
 
 def _one_by_one(engine: _Engine, feeds: Feeds) -> Array:
@@ -530,11 +459,19 @@ def _one_by_one(engine: _Engine, feeds: Feeds) -> Array:
     )
 
 
+def _probe(x: Array, b: Array) -> Array:
+    """Two rows on the path: its end and its middle."""
+    return np.stack([x, (0.5 * (x.astype(np.float64) + b)).astype(x.dtype)])
+
+
 def _agree(together: Array, alone: Array) -> bool:
     if together.shape != alone.shape:
         return False
-    scale = float(np.abs(alone).max(initial=0.0))
-    return bool(np.allclose(together, alone, rtol=_SAME, atol=_SAME * scale, equal_nan=True))
+    finite = np.isfinite(alone)
+    if not np.array_equal(finite, np.isfinite(together)):
+        return False
+    scale = float(np.abs(alone[finite]).max(initial=0.0))
+    return bool(np.allclose(together[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
@@ -550,8 +487,13 @@ def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array],
 def _described(baselines: Any) -> Literal["zeros"] | str | list[str]:
     """What the baselines were, in words: arrays are not repeated in the provenance."""
     parts = [
-        "zeros" if b is None else b if isinstance(b, str) else
-        str(b) if isinstance(b, (int, float)) else "array"
+        "zeros"
+        if b is None
+        else b
+        if isinstance(b, str)
+        else str(b)
+        if isinstance(b, (int, float))
+        else "array"
         for b in baseline_values.as_list(baselines)
     ]
     return parts[0] if len(parts) == 1 else parts
@@ -563,4 +505,4 @@ def _runtime_version() -> str:
     return str(onnxruntime().__version__)
 
 
-__all__ = ["Explainer", "as_model_type", "explain"]
+__all__ = ["Explainer", "explain"]

@@ -67,7 +67,10 @@ def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
         return {"verdict": f"no: the input is {wrt.dtype}", "because": []}
     full, found = survey(graph, of.name, [wrt.name])
     if found.missing:
-        return {"verdict": "no: operators without a gradient rule", "because": missing_rules(full, found)}
+        return {
+            "verdict": "no: operators without a gradient rule",
+            "because": missing_rules(full, found),
+        }
     if found.reached:
         return {"verdict": "yes", "because": []}
     if found.blocked:

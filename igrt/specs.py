@@ -55,7 +55,8 @@ class TensorSpec:
     def __str__(self) -> str:
         if self.shape is None:
             return f"{self.name}: {self.dtype}[...]"
-        return f"{self.name}: {self.dtype}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+        dims = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name}: {self.dtype}[{dims}]"
 
 
 @dataclass(frozen=True)

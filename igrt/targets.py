@@ -124,9 +124,7 @@ def _position(target: Any, shape: tuple[int, ...]) -> tuple[int, Index]:
             )
         indices = tuple(_within(int(i), d, shape) for i, d in zip(target, shape, strict=True))
         return int(np.ravel_multi_index(indices, shape)) if shape else 0, indices
-    raise TargetError(
-        f"a target is a class index, `topK` or a tuple of indices, not {target!r}"
-    )
+    raise TargetError(f"a target is a class index, `topK` or a tuple of indices, not {target!r}")
 
 
 def _within(index: int, size: int, shape: tuple[int, ...]) -> int:

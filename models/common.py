@@ -137,7 +137,9 @@ def to_input(pixels: npt.NDArray[np.uint8], rule: Mapping[str, Any]) -> Floats:
         x = x[..., ::-1]
     mean, std = np.float32(rule["mean"]), np.float32(rule["std"])
     x = (x * np.float32(rule["scale"]) - mean) / std
-    return np.ascontiguousarray(np.moveaxis(x, 3, 1) if rule["layout"] == "NCHW" else x)
+    if rule["layout"] == "NCHW":
+        x = np.moveaxis(x, 3, 1)
+    return np.ascontiguousarray(x)
 
 
 def read_picture(file: Path, rule: Mapping[str, Any]) -> Floats:

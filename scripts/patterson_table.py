@@ -114,7 +114,9 @@ def main() -> None:
     seen: list[mpf] = []
     lines = []
     for size in LEVELS:
-        fresh = [x for x in level_nodes[size] if x <= 0 and not any(abs(x - s) < 1e-60 for s in seen)]
+        fresh = [
+            x for x in level_nodes[size] if x <= 0 and not any(abs(x - s) < 1e-60 for s in seen)
+        ]
         seen.extend(fresh)
         lines.append((size, fresh))
     text = [
@@ -127,8 +129,12 @@ def main() -> None:
         text.append(f"    {size}: (")
         text += [f"        {mp.nstr((x + 1) / 2, 20)}," for x in fresh]
         text.append("    ),")
-    text += ["}", "", "# Weights of the whole rule at all nodes so far, in the order of NODES.",
-             "WEIGHTS: dict[int, tuple[float, ...]] = {"]
+    text += [
+        "}",
+        "",
+        "# Weights of the whole rule at all nodes so far, in the order of NODES.",
+        "WEIGHTS: dict[int, tuple[float, ...]] = {",
+    ]
     for size in LEVELS:
         everywhere = level_nodes[size]
         of_node = dict(zip(everywhere, weights(everywhere), strict=True))

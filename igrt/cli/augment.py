@@ -11,11 +11,23 @@ from igrt.cli.report import print_json
 
 @click.command(short_help="Add the gradient graph to a model.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="OUT",
-              help="File to write.")
-@click.option("--wrt", multiple=True, metavar="NAME",
-              help="Tensor to differentiate with respect to; default: all float inputs.")
-@click.option("--of", metavar="NAME", help="Tensor to differentiate; default: the first float output.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="OUT",
+    help="File to write.",
+)
+@click.option(
+    "--wrt",
+    multiple=True,
+    metavar="NAME",
+    help="Tensor to differentiate with respect to; default: all float inputs.",
+)
+@click.option(
+    "--of", metavar="NAME", help="Tensor to differentiate; default: the first float output."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def augment(model: Path, output: Path, wrt: tuple[str, ...], of: str | None, as_json: bool) -> None:
     """Write MODEL with its gradient graph, made of standard operators, to OUT.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from igrt.cli.report import ProgressLine, print_json
+from igrt.cli.report import ProgressLine, complain, print_json
 from igrt.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,43 +25,106 @@ _STRICT = 1e-2
 
 @click.command(short_help="Attribute a model's score to its inputs.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--input", "-i", "inputs", multiple=True, metavar="[NAME=]FILE", required=True,
-              help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples.")
-@click.option("--preprocess", metavar="P",
-              help="How a picture becomes numbers: imagenet, unit, none or a TOML file.")
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE",
-              help="Names of the classes: text, one per line, or JSON.")
-@click.option("--target", default="top1", show_default=True, metavar="SPEC",
-              help="What is explained: an index, topK, a label, or [i,j,…].")
-@click.option("--baseline", "-b", "baselines", multiple=True, metavar="SPEC",
-              help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; again to average.")
-@click.option("--method", default="integrated_gradients", show_default=True, metavar="M",
-              help="Attribution method.")
-@click.option("--steps", type=int, metavar="N",
-              help="Exactly N gradient evaluations; without it, as many as the tolerance needs.")
-@click.option("--rule", metavar="R",
-              help="Quadrature rule for --steps: gauss_legendre (default), gauss_kronrod, midpoint, "
-                   "trapezoid, simpson, left, right.")
-@click.option("--tolerance", type=float, default=1e-2, show_default=True, metavar="T",
-              help="Relative error of the attribution to stop at.")
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    required=True,
+    help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples.",
+)
+@click.option(
+    "--preprocess",
+    metavar="P",
+    help="How a picture becomes numbers: imagenet, unit, none or a TOML file.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes: text, one per line, or JSON.",
+)
+@click.option(
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="SPEC",
+    help="What is explained: an index, topK, a label, or [i,j,…].",
+)
+@click.option(
+    "--baseline",
+    "-b",
+    "baselines",
+    multiple=True,
+    metavar="SPEC",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; again to average.",
+)
+@click.option(
+    "--method",
+    default="integrated_gradients",
+    show_default=True,
+    metavar="M",
+    help="Attribution method.",
+)
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    help="Exactly N gradient evaluations; without it, as many as the tolerance needs.",
+)
+@click.option(
+    "--rule",
+    metavar="R",
+    help="Quadrature rule for --steps: gauss_legendre (default), gauss_kronrod, midpoint, "
+    "trapezoid, simpson, left, right.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    default=1e-2,
+    show_default=True,
+    metavar="T",
+    help="Relative error of the attribution to stop at.",
+)
 @click.option("--of", metavar="NAME", help="Tensor to explain; default: the first float output.")
-@click.option("--wrt", multiple=True, metavar="NAME",
-              help="Tensor to attribute to, an input or any inner one; default: all float inputs.")
-@click.option("--provider", default="auto", show_default=True, metavar="P",
-              help="auto, cpu, cuda or onnxruntime's name of a provider.")
+@click.option(
+    "--wrt",
+    multiple=True,
+    metavar="NAME",
+    help="Tensor to attribute to, an input or any inner one; default: all float inputs.",
+)
+@click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    metavar="P",
+    help="auto, cpu, cuda or onnxruntime's name of a provider.",
+)
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N",
-              help="Seed of methods that draw at random.")
-@click.option("--output", "-o", "files", multiple=True, type=click.Path(path_type=Path),
-              metavar="FILE", help="Write .png, .html, .json or .npz; again for more.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Seed of methods that draw at random.",
+)
+@click.option(
+    "--output",
+    "-o",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write .png, .html, .json or .npz; again for more.",
+)
 @click.option("--strict", is_flag=True, help="Exit 3 where the gap or the error is over the limit.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def explain(
-    model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **options: Any
-) -> int:
+def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> int:
     """Attribute MODEL's score for a target to its inputs.
 
     \b
@@ -123,9 +186,7 @@ def _check_output(file: Path) -> None:
 def _read_inputs(
     explainer: Explainer, inputs: tuple[str, ...], preprocess: str | None, labels: Path | None
 ) -> tuple[dict[str, Array], Display]:
-    import numpy as np
-
-    from igrt.inputs import read, read_labels
+    from igrt.inputs import join, read, read_labels
     from igrt.specs import Display
 
     specs = {s.name: s for s in explainer.inputs}
@@ -134,20 +195,15 @@ def _read_inputs(
     for text in inputs:
         name, path = _split(text, list(specs))
         loaded.setdefault(name, []).append(read(path, specs[name], how))
-    feeds = {n: np.concatenate([p.array for p in parts]) if len(parts) > 1 else parts[0].array
-             for n, parts in loaded.items()}
+    joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
     display = Display(
         labels=read_labels(labels) if labels else (),
-        features={n: parts[0].features for n, parts in loaded.items() if parts[0].features},
-        pictures={
-            n: tuple(p for part in parts for p in part.pictures)
-            for n, parts in loaded.items()
-            if all(part.pictures for part in parts)
-        },
-        layouts={n: parts[0].layout for n, parts in loaded.items() if parts[0].layout},
-        sources=tuple(s for part in next(iter(loaded.values())) for s in part.sources),
+        features={n: part.features for n, part in joined.items() if part.features},
+        pictures={n: part.pictures for n, part in joined.items() if part.pictures},
+        layouts={n: part.layout for n, part in joined.items() if part.layout},
+        sources=next(iter(joined.values())).sources,
     )
-    return feeds, display
+    return {n: part.array for n, part in joined.items()}, display
 
 
 def _split(text: str, names: list[str]) -> tuple[str, Path]:
@@ -220,7 +276,8 @@ def _print_table(result: Attribution, written: list[Path]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     click.echo(
         terminal.text(result, files=[str(w) for w in written], colour=colour, width=width),
-        nl=False, color=colour,
+        nl=False,
+        color=colour,
     )
 
 
@@ -232,10 +289,11 @@ def _verdict(result: Attribution, *, strict: bool) -> int:
     if not over.any():
         return 0
     row = int(np.argmax(over))
-    click.echo(
-        f"{'error' if strict else 'note'}: {int(over.sum())} of {len(result)} rows are over the "
-        f"limit {limit:g}: the first has the relative gap {result.relative_delta[row]:.2g} and the "
-        f"estimated error {result.error[row]:.2g} after {result.evaluations[row]} evaluations",
-        err=True,
+    complain(
+        "error" if strict else "note",
+        f"{int(over.sum())} of {len(result)} rows are over the limit {limit:g}: the first has the "
+        f"relative gap {result.relative_delta[row]:.2g} and the estimated error "
+        f"{result.error[row]:.2g} after {result.evaluations[row]} evaluations",
+        "take more steps" if result.tolerance is None else "allow a larger tolerance",
     )
     return 3 if strict else 0

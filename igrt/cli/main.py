@@ -13,7 +13,7 @@ from igrt.cli.doctor import doctor
 from igrt.cli.explain import explain
 from igrt.cli.inspect import inspect
 from igrt.cli.ops import ops
-from igrt.cli.report import fail, unexpected
+from igrt.cli.report import fail, misused, unexpected
 from igrt.errors import IgrtError
 
 
@@ -40,13 +40,12 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
     try:
-        code = cli.main(arguments, prog_name="igrt", standalone_mode=False)
+        code = cli.main(arguments or ["--help"], prog_name="igrt", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except IgrtError as error:
         sys.exit(fail(error, as_json=as_json))
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        sys.exit(misused(error, as_json=as_json))
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)

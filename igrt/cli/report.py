@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import time
@@ -16,25 +14,24 @@ from igrt.errors import IgrtError
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """One JSON document on stdout; NaN and infinity, which JSON lacks, become null."""
-    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+    """One JSON document on stdout."""
+    from igrt.attribution import to_json
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    if hasattr(value, "item"):
-        return _finite(value.item())
-    return value
+    click.echo(to_json(document, indent=2))
 
 
 def fail(error: IgrtError, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     _print_error(type(error).__name__, error.message, error.hint, as_json)
+    return error.exit_code
+
+
+def misused(error: click.ClickException, *, as_json: bool) -> int:
+    """The same for a command line that cannot be understood."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "igrt"
+    message = error.format_message().rstrip(".")
+    _print_error("UsageError", message, f"`{command} --help` shows how to write it", as_json)
     return error.exit_code
 
 
@@ -55,9 +52,18 @@ def unexpected(error: Exception, *, as_json: bool) -> int:
 def _print_error(kind: str, message: str, hint: str, as_json: bool) -> None:
     if as_json:
         print_json({"error": {"type": kind, "message": message, "hint": hint}})
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(message)}", err=True)
+    complain("error", message, hint)
+
+
+def complain(word: str, message: str, hint: str = "") -> None:
+    """A message that begins with `error` or `note`, and its hint, on stderr."""
+    # click looks whether stderr is a terminal; https://no-color.org it does not know
+    colour = False if os.environ.get("NO_COLOR") else None
+    start = click.style(f"{word}:", fg="red" if word == "error" else "yellow", bold=True)
+    click.echo(f"{start} {printable(message)}", err=True, color=colour)
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {printable(hint)}", err=True)
+        start = click.style("hint:", fg="cyan")
+        click.echo(f"{start} {printable(hint)}", err=True, color=colour)
 
 
 def printable(text: str) -> str:
@@ -82,7 +88,7 @@ class ProgressLine:
         """Take note of the evaluations done and planned so far."""
         now = time.monotonic()
         wait = 0.1 if self._terminal else 10.0
-        if self._quiet or now - self._start < 1.0 or (now - self._last < wait and done < planned):
+        if self._quiet or now - self._start < 1.0 or now - self._last < wait:
             return
         self._last = now
         left = (now - self._start) * (planned - done) / done
@@ -96,4 +102,4 @@ class ProgressLine:
             click.echo("\r\033[K", err=True, nl=False)
 
 
-__all__ = ["ProgressLine", "fail", "print_json", "printable", "unexpected"]
+__all__ = ["ProgressLine", "complain", "fail", "misused", "print_json", "printable", "unexpected"]

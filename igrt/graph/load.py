@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import final
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from igrt.errors import ModelLoadError
+from igrt.graph.view import subgraphs
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -51,7 +53,7 @@ def load(model: ModelLike) -> Source:
             ) from None
         return _checked(model, "model", None, data)
     if isinstance(model, bytes):
-        return _checked(_parse(model, "the bytes"), "model", None, model)
+        return _checked(_parse(model, "the byte string"), "model", None, model)
     if not isinstance(model, (str, os.PathLike)):
         raise ModelLoadError(
             f"a model is a path, bytes or onnx.ModelProto, not {type(model).__name__}"
@@ -97,15 +99,34 @@ def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:
-    """Locations of external tensor data that the main graph refers to, each once."""
-    found = {
-        entry.value: None
-        for tensor in model.graph.initializer
+    """Locations of external tensor data that the model refers to anywhere, each once."""
+    tensors = [
+        *_stored_in(model.graph),
+        *(t for f in model.functions for node in f.node for t in _stored_in_node(node)),
+    ]
+    locations = (
+        {e.key: e.value for e in tensor.external_data}.get("location", "")
+        for tensor in tensors
         if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return list(found)
+    )
+    return list(dict.fromkeys(locations))
+
+
+def _stored_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _stored_in_node(node)
+
+
+def _stored_in_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+    for graph in subgraphs(node):
+        yield from _stored_in(graph)
 
 
 def _resolve(location: str, name: str, folder: Path | None) -> Path:
@@ -114,24 +135,25 @@ def _resolve(location: str, name: str, folder: Path | None) -> Path:
     A model file from anywhere must not make us read outside its own folder, so a location is
     relative, has no `..`, and leads to a regular file.
     """
-    parts = Path(location).parts
-    if not location or "\0" in location or Path(location).is_absolute() or ".." in parts:
+    # read as Windows reads it, a backslash separates and a drive letter is absolute as well
+    path = PureWindowsPath(location)
+    if not location or "\0" in location or path.anchor or ".." in path.parts:
         raise ModelLoadError(
             f"{name} refers to external data at {location!r}, outside its own folder",
             hint="put the data file beside the model",
         )
     if folder is None:
         raise ModelLoadError(
-            f"the model refers to external data at {location!r}, which bytes cannot have",
+            f"the model refers to external data at {location!r}, which only a file can have",
             hint="pass the model's path",
         )
-    path = folder / location
-    if not path.is_file():
+    file = folder / location
+    if not file.is_file():
         raise ModelLoadError(
             f"external data file {location!r} of {name} is missing",
             hint=f"put it into {folder}",
         )
-    return path
+    return file
 
 
 def _similar(path: Path) -> str:

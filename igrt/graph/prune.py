@@ -18,7 +18,9 @@ def needed_names(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> s
     return needed
 
 
-def prune(model: onnx.ModelProto, outputs: Sequence[str], *, keep_inputs: bool = True) -> onnx.ModelProto:
+def prune(
+    model: onnx.ModelProto, outputs: Sequence[str], *, keep_inputs: bool = True
+) -> onnx.ModelProto:
     """A model with these outputs and only the nodes and stored tensors that they need.
 
     Args:

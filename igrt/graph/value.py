@@ -75,8 +75,9 @@ class Value:
 
     @property
     def limits(self) -> Any:
-        """Limits of the floating-point type (`max`, `tiny`, `smallest_subnormal` …), of that type."""
-        return ml_dtypes.finfo(self.dtype)
+        """`max`, `tiny`, `smallest_subnormal` … of the floating-point type, as numbers of it."""
+        finfo: Any = ml_dtypes.finfo
+        return finfo(self.dtype)
 
     def __add__(self, other: Any) -> Value:
         return self.emit.Add(self, other)

@@ -43,14 +43,16 @@ class Graph:
     def specs(self) -> dict[str, TensorSpec]:
         """What is known about each tensor: declared by the model or inferred by ONNX."""
         try:
-            # strict: an unknown operator leaves gaps, it does not fail
+            # not strict: an unknown operator leaves gaps, it does not fail
             model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
         except Exception:  # every failure of the C++ checker is a bare Exception subclass
             model = self.model
         found = {
-            t.name: TensorSpec(t.name, _dtype_of(t), tuple(t.dims))
-            for t in model.graph.initializer
+            t.name: TensorSpec(t.name, _dtype_of(t), tuple(t.dims)) for t in model.graph.initializer
         }
+        for sparse in model.graph.sparse_initializer:
+            name = sparse.values.name
+            found[name] = TensorSpec(name, _dtype_of(sparse.values), tuple(sparse.dims))
         for info in (*model.graph.value_info, *model.graph.output, *model.graph.input):
             found[info.name] = spec_of(info.name, info.type)
         return found
@@ -82,6 +84,7 @@ class Graph:
     def names(self) -> set[str]:
         """Every tensor name in use, subgraphs included."""
         found = {i.name for i in self.model.graph.input} | set(self.initializers)
+        found.update(t.values.name for t in self.model.graph.sparse_initializer)
         for node in self.nodes:
             found.update(node.input, node.output)
             for graph in subgraphs(node):
@@ -112,7 +115,7 @@ def constant_node(node: onnx.NodeProto) -> Array | None:
     """Elements of a small Constant node, None for any other node."""
     import numpy as np
 
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or not node.attribute:
         return None
     attribute = node.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)

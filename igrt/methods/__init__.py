@@ -23,7 +23,8 @@ def named(method: str | Method) -> Method:
         found = METHODS.get(_ALIASES.get(method.lower(), method.lower()))
         if found is None:
             raise InputError(
-                f"unknown method `{method}`", hint=did_you_mean(method, [*METHODS, *_ALIASES], METHODS)
+                f"unknown method `{method}`",
+                hint=did_you_mean(method, [*METHODS, *_ALIASES], METHODS),
             )
         return found
     if not isinstance(method, Method):

@@ -40,7 +40,9 @@ class Quadrature:
         rules = [self.weights] if self.embedded is None else [self.weights, self.embedded]
         for weights in rules:
             if weights.shape != self.alphas.shape or weights.ndim != 1 or not len(weights):
-                raise InternalError(f"{self.name}: {weights.shape} weights, {self.alphas.shape} nodes")
+                raise InternalError(
+                    f"{self.name}: {weights.shape} weights, {self.alphas.shape} nodes"
+                )
             if not abs(float(weights.sum()) - 1.0) <= _ROUNDING:
                 raise InternalError(f"{self.name}: weights sum to {weights.sum()}, not to 1")
         if self.alphas[0] < 0 or self.alphas[-1] > 1 or (np.diff(self.alphas) <= 0).any():

@@ -115,7 +115,8 @@ def canonical(name: str) -> str:
     found = _ALIASES.get(name, name)
     if found not in _RULES:
         raise InputError(
-            f"unknown quadrature rule `{name}`", hint=did_you_mean(name, [*_RULES, *_ALIASES], RULES)
+            f"unknown quadrature rule `{name}`",
+            hint=did_you_mean(name, [*_RULES, *_ALIASES], RULES),
         )
     return found
 
@@ -136,7 +137,9 @@ def fixed(name: str, n_steps: int) -> Quadrature:
 
 def _at_least(name: str, n: int, least: int) -> None:
     if n < least:
-        raise InputError(f"{name} needs at least {least} steps, not {n}", hint=f"use {least} or more")
+        raise InputError(
+            f"{name} needs at least {least} steps, not {n}", hint=f"use {least} or more"
+        )
 
 
 def _equal(n: int) -> Array:

@@ -70,15 +70,20 @@ def percent(value: float) -> str:
     return f"{scaled:.0f} %" if scaled >= 10 else f"{scaled:.2g} %"
 
 
-def title(attribution: Attribution, row: int) -> str:
-    """What is explained: ``tabby cat (281)``, or ``class 281`` where it has no name."""
+def heading(attribution: Attribution, row: int) -> tuple[str, str]:
+    """What is explained: name and index (``tabby cat``, ``(281)``) or ``class 281`` alone."""
     target = attribution.target[row]
     if not isinstance(target, int):
-        return f"output {list(target)}"
+        return f"output {list(target)}", ""
     label = attribution.label(row)
     if label != str(target):
-        return f"{printable(label)} ({target})"
-    return f"class {target}" if np.size(attribution.scores[row]) > 1 else "output"
+        return printable(label), f"({target})"
+    return (f"class {target}" if np.size(attribution.scores[row]) > 1 else "output"), ""
+
+
+def title(attribution: Attribution, row: int) -> str:
+    """What is explained, in one: ``tabby cat (281)``."""
+    return " ".join(part for part in heading(attribution, row) if part)
 
 
 def source(attribution: Attribution, row: int) -> str:
@@ -137,6 +142,7 @@ __all__ = [
     "Top",
     "caution",
     "facts",
+    "heading",
     "how",
     "number",
     "percent",

@@ -19,6 +19,7 @@ from igrt.render.facts import (
     MEANING,
     caution,
     facts,
+    heading,
     how,
     number,
     percent,
@@ -93,19 +94,22 @@ def _contents(attribution: Attribution, rows: range) -> str:
 
 
 def _row(attribution: Attribution, row: int) -> str:
+    name, index = heading(attribution, row)
     origin, warning = source(attribution, row), caution(attribution, row)
     listed = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
         for name, value in facts(attribution, row)
     )
     parts = [
-        _part(attribution, row, at, name, view(attribution, row, name, side=_SIDE))
-        for at, name in enumerate(attribution.values)
+        _part(attribution, row, at, tensor, view(attribution, row, tensor, side=_SIDE))
+        for at, tensor in enumerate(attribution.values)
     ]
     classes = _classes(attribution, row)
     return (
         f'<section aria-labelledby="row-{row}">\n'
-        f'<h2 id="row-{row}"><bdi>{_text(title(attribution, row))}</bdi></h2>\n'
+        f'<h2 id="row-{row}"><bdi>{_text(name)}</bdi>'
+        + (f' <span class="quiet">{index}</span>' if index else "")
+        + "</h2>\n"
         + (f'<p class="quiet"><bdi>{_text(origin)}</bdi></p>\n' if origin else "")
         + f'<dl class="facts">{listed}</dl>\n'
         + (f'<p class="caution">{_text(warning[:1].upper() + warning[1:])}.</p>' if warning else "")
@@ -114,14 +118,14 @@ def _row(attribution: Attribution, row: int) -> str:
 
 
 def _part(attribution: Attribution, row: int, at: int, name: str, drawn: View) -> str:
-    heading = f"<h3><bdi>{_text(name)}</bdi></h3>\n"
+    named = f"<h3><bdi>{_text(name)}</bdi></h3>\n"
     if isinstance(drawn, Picture):
         origin = source(attribution, row)
-        return f"<div>{heading}{_picture(f'view-{row}-{at}', origin, drawn)}</div>\n"
+        return f"<div>{named}{_picture(f'view-{row}-{at}', origin, drawn)}</div>\n"
     if isinstance(drawn, Bars):
-        return f'<div class="wide">{heading}{_bars(drawn, "attribution per feature")}</div>\n'
+        return f'<div class="wide">{named}{_bars(drawn, "attribution per feature")}</div>\n'
     sums = _bars(drawn.sums, "attribution per feature, summed over the rows") if drawn.sums else ""
-    return f'<div class="wide">{heading}{_map(drawn)}{sums}</div>\n'
+    return f'<div class="wide">{named}{_map(drawn)}{sums}</div>\n'
 
 
 def _picture(group: str, origin: str, drawn: Picture) -> str:
@@ -139,7 +143,7 @@ def _picture(group: str, origin: str, drawn: Picture) -> str:
     if drawn.original is not None:
         named = f"Original picture {origin}" if origin else "Original picture"
         views["original"] = image("original", named, drawn.original)
-        views["overlay"] = image("veil", f"{told}; drawn over it", veil(drawn.strength))
+        views["overlay"] = image("veil", f"{told}; drawn over it", veil(drawn.smooth))
         controls = "".join(
             f'<input type="radio" class="show-{name}" id="{group}-{name}" name="{group}"'
             f"{' checked' if name == 'overlay' else ''}>"
@@ -147,7 +151,7 @@ def _picture(group: str, origin: str, drawn: Picture) -> str:
             for name in ("original", "attribution", "overlay")
         )
     slider = (
-        '<label class="slider">Strength of the overlay'
+        f'<label class="slider">Strength of the {drawn.overlay_caption}'
         '<input type="range" min="0" max="100" step="5" value="100"></label>\n'
     )
     stage = "".join(views[name] for name in ("original", "overlay", "attribution") if name in views)
@@ -169,8 +173,8 @@ def _map(drawn: Map) -> str:
         listed = "".join(f"<span><bdi>{_text(name)}</bdi></span>" for name in drawn.names)
         names = f'<div class="names" aria-hidden="true">{listed}</div>'
     return (
-        f'<figure>\n<div class="stage">'
-        f'<img alt="{_text(told)}" src="{_data(pixels)}"></div>{names}\n'
+        f'<figure>\n<div class="named"><div class="stage">'
+        f'<img alt="{_text(told)}" src="{_data(pixels)}"></div>{names}</div>\n'
         f'<p class="quiet">{_text(describe(drawn))}</p>{_scale(drawn.top)}</figure>\n'
     )
 

@@ -65,7 +65,8 @@ fieldset > input:checked + label { background: var(--ink); color: var(--page); }
 .stage { display: grid; width: fit-content; max-width: 100%; background: #fff; line-height: 0;
   outline: 1px solid var(--line); }
 .stage img { grid-area: 1 / 1; max-width: 100%; height: auto; }
-figure:has(.names) { width: fit-content; max-width: 100%; }
+.named { width: fit-content; max-width: 100%; }
+figure + .scroll { margin-top: 1.5rem; }
 .names { display: flex; max-height: 9rem; }
 .names span {
   flex: 1 1 0; min-width: 0; writing-mode: vertical-rl; padding-top: .3rem; line-height: 1;
@@ -88,6 +89,7 @@ figcaption { font-size: .9rem; max-width: 40rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; padding-bottom: .4rem; }
+.classes { max-width: 34rem; }
 .classes caption { color: var(--ink); font-size: 1.1rem; font-weight: 600; line-height: 1.25; }
 th { text-align: left; font-size: .85rem; }
 td, th { padding: .2rem .75rem .2rem 0; vertical-align: middle; }

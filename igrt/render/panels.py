@@ -51,7 +51,7 @@ def _picture(drawn: Picture, width: float) -> Sheet:
     panels = [("attribution", heat(drawn.strength))]
     if drawn.original is not None:
         panels.insert(0, ("original", drawn.original))
-        panels.append(("overlay", overlay(drawn.original, drawn.strength)))
+        panels.append((drawn.overlay_caption, overlay(drawn.original, drawn.smooth)))
     factor = _factor(drawn.strength)
     height = drawn.strength.shape[0] * factor / SCALE
     legend = _legend(drawn.top, width)

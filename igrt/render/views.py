@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 
+from igrt.blur import gaussian
 from igrt.render.colour import limit, paint, rgb, strength
 from igrt.render.facts import number, printable
 from igrt.specs import Array
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
 _COUNTS = (1, 3, 4)
+
+_FINE = 96
+"""Pixels of a side from which single pixels are too small to read in an overlay."""
+
+_BLUR = 75
+"""Side of a picture relative to the blur of its overlay: 3 pixels of 224."""
 
 PALENESS = 0.45
 """How far the gray original under an overlay is on its way to white."""
@@ -28,14 +35,24 @@ class Picture:
     Args:
         original: What the model saw, uint8 [height, width, 3]; None where only the map is known.
         strength: Attribution relative to `top`, -1 ... 1, [height, width].
+        smooth: The same after a blur of `sigma` pixels, relative to its own top, for the overlay:
+            what neighbouring pixels add up to is easier to see than the pixels.
+        sigma: Width of that blur in the model's pixels; 0 for none.
         top: Attribution drawn in full colour.
         total: Sum of the attribution.
     """
 
     original: Array | None
     strength: Array
+    smooth: Array
+    sigma: float
     top: float
     total: float
+
+    @property
+    def overlay_caption(self) -> str:
+        """What the overlay shows."""
+        return f"overlay, blurred by {self.sigma:.0f} px" if self.sigma else "overlay"
 
 
 @final
@@ -148,7 +165,7 @@ def veil(strengths: Array) -> Array:
         strengths: -1 ... 1, [height, width].
     """
     colours = np.where(strengths[..., np.newaxis] > 0, rgb(0.95), rgb(-0.95))
-    opacity = np.rint(255 * np.abs(strengths) ** 0.5)[..., np.newaxis]
+    opacity = np.rint(255 * np.abs(strengths) ** 0.6)[..., np.newaxis]
     return np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
 
 
@@ -178,7 +195,16 @@ def _picture(
         original = _derived(given, layout)
     if original is not None:
         original = _shrink(original, side)
-    return Picture(original, _average(strength(flat, top), side), top, float(values.sum()))
+    sigma = float(round(max(flat.shape) / _BLUR)) if max(flat.shape) >= _FINE else 0.0
+    smooth = gaussian(np.nan_to_num(flat), sigma, (0, 1)) if sigma else flat
+    return Picture(
+        original,
+        _average(strength(flat, top), side),
+        _average(strength(smooth, limit(smooth)), side),
+        sigma,
+        top,
+        float(values.sum()),
+    )
 
 
 def _stored(attribution: Attribution, row: int, name: str, shape: tuple[int, ...]) -> Array | None:

@@ -15,7 +15,7 @@ from igrt.runtime.plan import available_memory
 
 # y = Identity(x) at opset 13, IR 8, as bytes: this layer does not know onnx
 _IDENTITY = (
-    b"\x08\x08:9\n\x12\n\x01x\x12\x01y\"\x08Identity:\x00\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01"
+    b'\x08\x08:9\n\x12\n\x01x\x12\x01y"\x08Identity:\x00\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01'
     b"\x12\x04\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
 )
 
@@ -23,7 +23,9 @@ _IDENTITY = (
 def examine() -> list[dict[str, Any]]:
     """Findings, each with `name`, `ok` (None: for information), `text` and `hint`."""
     return [
-        _finding("Python", None, f"{platform.python_version()} on {platform.machine()} {sys.platform}"),
+        _finding(
+            "Python", None, f"{platform.python_version()} on {platform.machine()} {sys.platform}"
+        ),
         *(_package(n) for n in ("onnx", "numpy", "numba", "click", "pillow")),
         *_runtime(),
         _kernels(),
@@ -50,16 +52,27 @@ def _runtime() -> list[dict[str, Any]]:
         ort = onnxruntime()
     except IgrtError as error:
         return [_finding("onnxruntime", False, error.message, error.hint or INSTALL_HINT)]
-    findings = [_finding("onnxruntime", len(owners) <= 1, installed or ort.__version__,
-                         "two wheels overwrite each other: uninstall both, install one"
-                         if len(owners) > 1 else "")]
+    findings = [
+        _finding(
+            "onnxruntime",
+            len(owners) <= 1,
+            installed or ort.__version__,
+            "two wheels overwrite each other: uninstall both, install one"
+            if len(owners) > 1
+            else "",
+        )
+    ]
     for provider in ort.get_available_providers():
         if provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
             findings.append(_provider(provider))
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         findings.append(
-            _finding("CUDAExecutionProvider", None, "not part of this onnxruntime",
-                     "for NVIDIA cards: pip install 'igrt[gpu]' in an environment without igrt[cpu]")
+            _finding(
+                "CUDAExecutionProvider",
+                None,
+                "not part of this onnxruntime",
+                "for NVIDIA cards: pip install 'igrt[gpu]' in an environment without igrt[cpu]",
+            )
         )
     return findings
 
@@ -90,8 +103,12 @@ def _kernels() -> dict[str, Any]:
 
 def _telemetry() -> dict[str, Any]:
     off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
-    return _finding("onnxruntime telemetry", off, "off" if off else "on",
-                    "" if off else "set ORT_DISABLE_TELEMETRY=1")
+    return _finding(
+        "onnxruntime telemetry",
+        off,
+        "off" if off else "on",
+        "" if off else "set ORT_DISABLE_TELEMETRY=1",
+    )
 
 
 __all__ = ["examine"]

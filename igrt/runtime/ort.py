@@ -57,7 +57,8 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
     text = _first_line(str(error))
     if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
         return OutOfMemory(
-            f"out of memory while {doing}", hint="use a smaller internal_batch_size or memory budget"
+            f"out of memory while {doing}",
+            hint="use a smaller internal_batch_size or memory budget",
         )
     if doing.startswith("loading"):
         return ModelLoadError(f"onnxruntime cannot load the model: {text}")
@@ -68,7 +69,9 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
     return InternalError(f"onnxruntime failed while {doing}: {kind}: {text}")
 
 
-_NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |/\S+/onnxruntime\S* |\S+\.(?:cc|h):\d+ ")
+_NOISE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |/\S+/onnxruntime\S* |\S+\.(?:cc|h):\d+ "
+)
 
 
 def _first_line(text: str) -> str:

@@ -49,7 +49,9 @@ def plan(
         InputError: If the budget or batch size is not positive.
     """
     for name, value in (("memory", memory), ("internal_batch_size", internal_batch_size)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < 1
+        ):
             raise InputError(f"{name} must be a positive whole number, not {value!r}")
     budget = int(available_memory() * _SHARE) if memory is None else memory
     rows = min(budget, _WORTHWHILE) // max(row_bytes, 1)

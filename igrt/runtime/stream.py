@@ -204,7 +204,9 @@ class _Work:
         self.session, self.kernels, self.paths, self.scheme = session, kernels, paths, scheme
         self.gradients, self.cotangent = gradients, cotangent
         self.names = list(gradients)
-        self.sizes = {n: int(np.prod(paths.inputs[n].shape[1:], dtype=np.int64)) for n in self.names}
+        self.sizes = {
+            n: int(np.prod(paths.inputs[n].shape[1:], dtype=np.int64)) for n in self.names
+        }
         per_slot = 8 * scheme.rules * max(1, sum(self.sizes.values()))
         self.slots = max(1, min(len(paths), _SUMS_BYTES // per_slot))
         self.sums = {n: np.zeros((self.slots, scheme.rules, f)) for n, f in self.sizes.items()}
@@ -212,9 +214,7 @@ class _Work:
         self.x = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
         self.b = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
         self.points: dict[str, Array] = {}
-        self.values = {
-            n: np.zeros((len(paths), *paths.inputs[n].shape[1:])) for n in self.names
-        }
+        self.values = {n: np.zeros((len(paths), *paths.inputs[n].shape[1:])) for n in self.names}
         self.error = np.zeros(len(paths))
         self.evaluations = np.zeros(len(paths), dtype=np.int64)
 

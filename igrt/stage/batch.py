@@ -40,9 +40,7 @@ def batching(inputs: tuple[TensorSpec, ...], attributed: frozenset[str]) -> Batc
     An axis in front is the batch axis where its size is a symbol, unknown, or 1 with more axes
     behind it. A model whose attributed inputs have none takes one example at a time.
     """
-    leading = {
-        i.name: i.shape[0] for i in inputs if i.shape is not None and _may_lead(i)
-    }
+    leading = {i.name: i.shape[0] for i in inputs if i.shape is not None and _may_lead(i)}
     named = [n for n in leading if n in attributed]
     if not attributed or len(named) < len(attributed & {i.name for i in inputs}):
         return Batching(frozenset(), fixed=False)

@@ -9,7 +9,7 @@ from typing import final
 
 import onnx
 
-from igrt.errors import InputError, NoGradientPath, UnsupportedOperator
+from igrt.errors import InputError, NoGradientPath, UnsupportedOperator, did_you_mean
 from igrt.graph import Emitter, Graph, Value, load
 from igrt.graph.emit import PREFIX
 from igrt.graph.load import ModelLike
@@ -18,7 +18,7 @@ from igrt.graph.normalize.inline import inline_operators
 from igrt.graph.normalize.opset import pin_ir_version
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
-from igrt.graph.view import collector_paused
+from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
 from igrt.vjp.pullback import Reach, pullback, reach
 
@@ -67,19 +67,44 @@ def augment(
     return differentiate(normalize(load(model).model), wrt=wrt, of=of).model
 
 
+@final
+@dataclass(frozen=True)
+class Differentiable:
+    """A model that is known to have a gradient graph, before it is built.
+
+    Args:
+        graph: The normalised model, with function bodies in place of operators without a rule.
+        of: Tensor to differentiate.
+        wrt: Tensors to differentiate with respect to.
+        found: What lies between them.
+    """
+
+    graph: Graph
+    of: TensorSpec
+    wrt: tuple[TensorSpec, ...]
+    found: Reach
+
+
+def differentiable(
+    model: onnx.ModelProto, *, wrt: Sequence[str] | None = None, of: str | None = None
+) -> Differentiable:
+    """Check that a normalised model can be differentiated; the errors are those of `augment`."""
+    graph = Graph(model)
+    target = explained_output(graph, of)
+    sources = attributed_tensors(graph, wrt)
+    graph, found = survey(graph, target.name, [s.name for s in sources])
+    if found.missing:
+        raise _unsupported(graph, found, target, sources)
+    kept = _refuse_zero(graph, found, target, sources, explicit=wrt is not None)
+    return Differentiable(graph, target, kept, found)
+
+
 def differentiate(
     model: onnx.ModelProto, *, wrt: Sequence[str] | None = None, of: str | None = None
 ) -> Augmented:
-    """The same for a model that is already loaded and normalised."""
+    """The gradient graph of a model that is already loaded and normalised."""
     with collector_paused():
-        graph = Graph(model)
-        target = explained_output(graph, of)
-        sources = attributed_tensors(graph, wrt)
-        graph, found = survey(graph, target.name, [s.name for s in sources])
-        if found.missing:
-            raise _unsupported(graph, found, target, sources)
-        kept = _refuse_zero(graph, found, target, sources, explicit=wrt is not None)
-        return _build(graph, target, kept, found)
+        return _build(differentiable(model, wrt=wrt, of=of))
 
 
 def survey(graph: Graph, of: str, wrt: Sequence[str]) -> tuple[Graph, Reach]:
@@ -142,8 +167,6 @@ def attributed_tensors(graph: Graph, wrt: Sequence[str] | None) -> tuple[TensorS
 
 def _float_tensor(graph: Graph, name: str, purpose: str) -> TensorSpec:
     if name not in graph.names:
-        from igrt.errors import did_you_mean
-
         candidates = [s.name for s in (*graph.inputs, *graph.outputs)]
         raise InputError(
             f"the model has no tensor `{name}` to {purpose}",
@@ -214,13 +237,15 @@ def _refuse_zero(
     it is refused where the user named it or nothing else is left.
     """
     useful = graph.ancestors([of.name])
-    used = {n for i in useful for n in all_operands(graph, i)} | {of.name}
+    used = {n for i in useful for n in all_inputs(graph.nodes[i])} | {of.name}
     dead = [s for s in wrt if s.name in used and s.name not in found.reached]
     kept = tuple(s for s in wrt if s not in dead)
     if not dead or (not explicit and any(s.name in found.reached for s in kept)):
         return kept
     blockers = Counter(graph.nodes[i].op_type for i in found.blocked)
-    nodes = ", ".join(f"`{graph.nodes[i].name}` ({graph.nodes[i].op_type})" for i in sorted(found.blocked)[:5])
+    nodes = ", ".join(
+        f"`{graph.nodes[i].name}` ({graph.nodes[i].op_type})" for i in sorted(found.blocked)[:5]
+    )
     more = f" and {len(found.blocked) - 5} more" if len(found.blocked) > 5 else ""
     names = ", ".join(f"`{s.name}`" for s in dead)
     raise NoGradientPath(
@@ -230,26 +255,18 @@ def _refuse_zero(
     )
 
 
-def all_operands(graph: Graph, index: int) -> list[str]:
-    """Tensors that a node reads."""
-    from igrt.graph.view import all_inputs
-
-    return all_inputs(graph.nodes[index])
-
-
 def _inner_hint(graph: Graph) -> str:
     """A float tensor in front of an ArgMax, TopK, Cast … that a user could explain instead."""
     for node in reversed(graph.nodes):
         if node.op_type in ("ArgMax", "ArgMin", "TopK", "Hardmax", "Cast", "Greater", "Round"):
             name = node.input[0]
             if graph.spec(name).is_float and name in graph.producers:
-                return f"explain the tensor in front of {node.op_type} instead: of=\"{name}\""
+                return f'explain the tensor in front of {node.op_type} instead: of="{name}"'
     return ""
 
 
-def _build(
-    graph: Graph, of: TensorSpec, wrt: tuple[TensorSpec, ...], found: Reach
-) -> Augmented:
+def _build(checked: Differentiable) -> Augmented:
+    graph, of, wrt, found = checked.graph, checked.of, checked.wrt, checked.found
     emit = Emitter(graph)
     cotangent = TensorSpec(_free(graph, f"{PREFIX}cotangent/{of.name}"), of.dtype, of.shape)
     gradients = pullback(emit, of.name, emit.input(cotangent), [s.name for s in wrt], found)
@@ -271,9 +288,7 @@ def _build(
         value = outputs[spec.name]
         model.graph.output.append(value_info(TensorSpec(value.name, value.dtype, spec.shape)))
     pin_ir_version(model)
-    return Augmented(
-        model, of, wrt, cotangent.name, {n: v.name for n, v in outputs.items()}
-    )
+    return Augmented(model, of, wrt, cotangent.name, {n: v.name for n, v in outputs.items()})
 
 
 def _free(graph: Graph, name: str) -> str:
@@ -286,8 +301,10 @@ def _free(graph: Graph, name: str) -> str:
 
 __all__ = [
     "Augmented",
+    "Differentiable",
     "attributed_tensors",
     "augment",
+    "differentiable",
     "differentiate",
     "explained_output",
     "missing_rules",

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -195,6 +195,7 @@ def test_json_numbers_and_text(tmp_path):
     assert read(path, TensorSpec("x", "bool", ("n",))).array.tolist() == [True, False]
 
 
+@settings(deadline=None)  # disks are slow at times
 @given(
     hnp.arrays(
         np.float64,

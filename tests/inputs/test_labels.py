@@ -97,7 +97,7 @@ def test_find(text, index):
 def test_ambiguous_names_list_their_classes():
     with pytest.raises(TargetError, match=r"`crane` names 2 classes: 1 \(crane\), 3 \(crane\)"):
         find_label(LABELS, "crane")
-    with pytest.raises(TargetError, match="names 30 classes: .* and 20 more"):
+    with pytest.raises(TargetError, match=r"names 30 classes: .* and 20 more"):
         find_label(("a",) * 30, "a")
 
 

@@ -1,4 +1,4 @@
-"""Pictures: closed forms of what the model gets, every mode, and files that are not what they say."""
+"""Pictures: closed forms of what the model gets, every mode, and files that lie."""
 
 import io
 import struct

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -131,6 +131,7 @@ def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
         table(tmp_path, "1,2,3\n1,2,3\n")
 
 
+@settings(deadline=None)  # disks are slow at times
 @given(
     hnp.arrays(
         np.float64,

@@ -41,7 +41,23 @@ class ConvTranspose(OpRun):
         return (y if b is None else y + b.reshape(-1, *[1] * (y.ndim - 2)),)
 
 
-REPAIRED: list[type[OpRun]] = [ConvTranspose]
+class GlobalLpPool(OpRun):
+    """The reference has none."""
+
+    def _run(self, x, *, p=None):  # type: ignore[no-untyped-def]
+        axes = tuple(range(2, x.ndim))
+        p = 2 if p is None else p
+        return ((np.abs(x) ** p).sum(axis=axes, keepdims=True) ** (1 / p),)
+
+
+class GlobalMaxPool(OpRun):
+    """The reference's is right for two spatial axes only."""
+
+    def _run(self, x):  # type: ignore[no-untyped-def]
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+REPAIRED: list[type[OpRun]] = [ConvTranspose, GlobalLpPool, GlobalMaxPool]
 """Operators that `onnx.reference` gets wrong, in a version that is right."""
 
 
@@ -75,20 +91,25 @@ def _model(
         inputs.append(helper.make_tensor_value_info(names[i], elem, shape))
     first = next(a for a in arrays if a is not None and a.dtype.kind == "f")
     float_type = helper.np_dtype_to_tensor_dtype(first.dtype)
-    made = [helper.make_tensor_value_info(r, float_type, None) for r in results]
-    graph = helper.make_graph([node], "g", inputs, made, stored)
+    graph = helper.make_graph([node], "g", inputs, [], stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)])
     model.ir_version = 10
+    # an output declared beforehand would keep its type and rank from what inference finds
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=False)
-    # a declared output of unknown rank would hide what inference finds, so declare what it finds
-    found = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
-    del model.graph.output[:]
-    model.graph.output.extend(found[r] for r in results)
+    found = {v.name: v for v in inferred.graph.value_info}
+    model.graph.output.extend(
+        found.get(r, helper.make_tensor_value_info(r, float_type, None)) for r in results
+    )
     return model
 
 
-def _as(arrays: Sequence[np.ndarray | None], dtype: type) -> list[np.ndarray | None]:
-    return [a.astype(dtype) if a is not None and a.dtype.kind == "f" else a for a in arrays]
+def _as(
+    arrays: Sequence[np.ndarray | None], dtype: type, kept: Sequence[int] = ()
+) -> list[np.ndarray | None]:
+    return [
+        a.astype(dtype) if a is not None and a.dtype.kind == "f" and i not in kept else a
+        for i, a in enumerate(arrays)
+    ]
 
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -117,6 +138,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
             ("static", "batch", "all").
         oracle: `oracle(*float64 arrays) -> list of outputs`, where the reference is at fault.
         fed: Positions of integer inputs that are fed at run time rather than stored.
+        kept: Positions of float inputs whose type does not follow the others'.
         domain: Operator domain.
         runtime: False where onnxruntime has no kernel for the operator.
         attrs: ONNX attributes whose names clash with the keywords above.
@@ -132,6 +154,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
         symbolic: Sequence[str] = ("static", "batch", "all"),
         oracle: Callable[..., list[np.ndarray]] | None = None,
         fed: Sequence[int] = (),
+        kept: Sequence[int] = (),
         domain: str = "",
         runtime: bool = True,
         attrs: dict[str, Any] | None = None,
@@ -149,7 +172,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
                 "domain": domain,
                 "attributes": attributes,
             }
-            doubles, singles = _as(arrays, np.float64), _as(arrays, np.float32)
+            doubles, singles = _as(arrays, np.float64, kept), _as(arrays, np.float32, kept)
             wide = _model(op_type, doubles, **common)
             narrow = _model(op_type, singles, **common)
             for index in of if of is not None else range(outputs):
@@ -252,12 +275,12 @@ def adjoint(rng: np.random.Generator) -> Callable[..., None]:
     def check(
         op_type: str,
         x: np.ndarray,
-        *stored: np.ndarray,
+        *stored: np.ndarray | None,
         shape: Sequence[int | str] | None = None,
         opset: int = 18,
         **attributes: Any,
     ) -> None:
-        names = ["x", *(f"i{i}" for i in range(len(stored)))]
+        names = ["x", *(f"i{i}" if a is not None else "" for i, a in enumerate(stored))]
         singles = _as([x, *stored], np.float32)
         node = helper.make_node(op_type, names, ["y"], name="node", **attributes)
         graph = helper.make_graph(
@@ -265,7 +288,7 @@ def adjoint(rng: np.random.Generator) -> Callable[..., None]:
             "g",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape or x.shape)],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * x.ndim)],
-            [numpy_helper.from_array(a, n) for a, n in zip(singles[1:], names[1:], strict=True)],
+            [numpy_helper.from_array(a, n) for a, n in zip(singles[1:], names[1:]) if a is not None],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
         model.ir_version = 10
@@ -278,3 +301,34 @@ def adjoint(rng: np.random.Generator) -> Callable[..., None]:
         assert abs(left - right) <= _FLOAT32 * max(1.0, float(np.abs(ct * y).sum()))
 
     return check
+
+
+@pytest.fixture
+def gradient() -> Callable[..., np.ndarray]:
+    """Gradient of <ct, f(x)> in onnxruntime, for exact expectations at kinks."""
+
+    def compute(
+        op_type: str,
+        x: np.ndarray,
+        *stored: np.ndarray,
+        ct: np.ndarray,
+        shape: Sequence[int | str | None] | None = None,
+        opset: int = 18,
+        **attributes: Any,
+    ) -> np.ndarray:
+        names = ["x", *(f"i{i}" for i in range(len(stored)))]
+        elem = helper.np_dtype_to_tensor_dtype(x.dtype)
+        graph = helper.make_graph(
+            [helper.make_node(op_type, names, ["y"], name="node", **attributes)],
+            "g",
+            [helper.make_tensor_value_info("x", elem, shape or x.shape)],
+            [helper.make_tensor_value_info("y", elem, [None] * ct.ndim)],
+            [numpy_helper.from_array(a, n) for a, n in zip(stored, names[1:], strict=True)],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        model.ir_version = 10
+        session = _session(augment(model, wrt=["x"], of="y"))
+        feeds = {"x": x, "igrt/cotangent/y": ct.astype(x.dtype)}
+        return np.asarray(session.run(["igrt/grad/x"], feeds)[0])
+
+    return compute

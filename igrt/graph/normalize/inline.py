@@ -15,16 +15,16 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     return inliner.inline_local_functions(model, convert_version=True)
 
 
-def inline_operators(model: onnx.ModelProto, operators: Iterable[tuple[str, str]]) -> onnx.ModelProto:
+def inline_operators(
+    model: onnx.ModelProto, operators: Iterable[tuple[str, str]]
+) -> onnx.ModelProto:
     """The model with some operators replaced by the function body that their schema has.
 
     Args:
         model: The model; its tensors keep their names.
         operators: (domain, operator) pairs.
     """
-    return inliner.inline_selected_functions(
-        model, list(operators), inline_schema_functions=True
-    )
+    return inliner.inline_selected_functions(model, list(operators), inline_schema_functions=True)
 
 
 __all__ = ["inline_functions", "inline_operators"]

@@ -38,6 +38,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     if version >= OLDEST:
         return model
+    _refuse_unknown(model, version)
     try:
         raised = version_converter.convert_version(model, OLDEST)
     except Exception as error:  # the C++ converter raises RuntimeError and its own kinds
@@ -46,8 +47,23 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f"opset {version} cannot be raised to {OLDEST}: {reason}",
             hint=f"export the model with opset {OLDEST} or newer",
         ) from None
-    raised.metadata_props.extend(model.metadata_props)
+    if not raised.metadata_props:  # dropped by the converter of some versions of onnx
+        raised.metadata_props.extend(model.metadata_props)
     return raised
+
+
+def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
+    """The converter stops at an operator that it does not know, with no word on where it is."""
+    unknown: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version, ""):
+            unknown.setdefault(node.op_type, node.name or node.output[0])
+    if unknown:
+        listed = ", ".join(f"{o} (`{n}`)" for o, n in sorted(unknown.items()))
+        raise ModelLoadError(
+            f"ONNX opset {version} defines no operator {listed}",
+            hint="the model uses operators of another domain or is damaged; export it again",
+        )
 
 
 def opset_of(model: onnx.ModelProto) -> int:

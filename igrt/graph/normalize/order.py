@@ -35,7 +35,10 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     if ordered:
         return model
     sorter = TopologicalSorter(
-        {i: [producers[n] for n in all_inputs(node) if n in producers] for i, node in enumerate(nodes)}
+        {
+            i: [producers[n] for n in all_inputs(node) if n in producers]
+            for i, node in enumerate(nodes)
+        }
     )
     try:
         order = list(sorter.static_order())

@@ -1,4 +1,4 @@
-"""Declarations of the operators that are locally constant in every input, so that nothing flows back.
+"""Declarations of the operators that are locally constant in all their inputs.
 
 What carries values without changing them (sequences, optionals) and control flow is not here.
 """
@@ -42,8 +42,8 @@ zero("Not")
 zero("Or")
 zero("Xor")
 
-# quantised arithmetic; DynamicQuantizeLinear's scale does follow its input, but not as the product
-# of scale and whole numbers behind it does
+# quantised arithmetic; DynamicQuantizeLinear's scale does follow its input, but the gradient
+# through the scale alone would mislead: it is that of the rounding error
 zero("BitCast")
 zero("ConvInteger")
 zero("DynamicQuantizeLinear")

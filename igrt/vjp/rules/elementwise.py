@@ -111,7 +111,8 @@ def gelu(emit: Emitter, node: Node, ct: Value) -> Value:
 def hard_sigmoid(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = clip(α·x + β, 0, 1), hence x‾ = α·ȳ where 0 < y < 1, else 0."""
     inside = emit.And(emit.Greater(node.output, 0.0), emit.Less(node.output, 1.0))
-    return emit.masked(ct, inside) * node.attr("alpha", 0.2)
+    alpha: float = node.attr("alpha", 0.2)
+    return emit.masked(ct, inside) * alpha
 
 
 @vjp("HardSwish", "X")
@@ -125,7 +126,7 @@ def hard_swish(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("LeakyRelu", "X")
 def leaky_relu(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ where x > 0, else α·ȳ."""
-    alpha = node.attr("alpha", 0.01)
+    alpha: float = node.attr("alpha", 0.01)
     positive = emit.cast(emit.Greater(node.output if alpha > 0 else node["X"], 0.0), ct.dtype)
     if 0.0 <= alpha <= 1.0:
         return ct * emit.Max(positive, alpha)
@@ -175,8 +176,8 @@ def relu(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Selu", "X")
 def selu(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = γ·x or γ·α·(exp x - 1), hence x‾ = γ·ȳ·(1 where x > 0, else α·exp x)."""
-    alpha = node.attr("alpha", 1.67326319217681884765625)
-    gamma = node.attr("gamma", 1.05070102214813232421875)
+    alpha: float = node.attr("alpha", 1.67326319217681884765625)
+    gamma: float = node.attr("gamma", 1.05070102214813232421875)
     return ct * (_exponential_unit(emit, node["X"], alpha) * gamma)
 
 
@@ -229,7 +230,7 @@ def sqrt(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Swish", "X", since=24)
 def swish(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = x·s, s = σ(α·x), hence x‾ = ȳ·(s + α·y·(1 - s))."""
-    alpha = node.attr("alpha", 1.0)
+    alpha: float = node.attr("alpha", 1.0)
     s = emit.Sigmoid(node["X"] * alpha)
     return ct * (s + (node.output * alpha) * (1.0 - s))
 

@@ -26,7 +26,8 @@ def gemm_b(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Gemm", "C")
 def gemm_c(emit: Emitter, node: Node, ct: Value) -> Value:
     """C‾ = β·Ȳ, summed over the axes along which C was broadcast."""
-    return sum_to(emit, ct, node["C"]) * node.attr("beta", 1.0)
+    beta: float = node.attr("beta", 1.0)
+    return sum_to(emit, ct, node["C"]) * beta
 
 
 @vjp("MatMul", "A")

@@ -44,7 +44,8 @@ def gather_data(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("GatherElements", "data")
 def gather_elements_data(emit: Emitter, node: Node, ct: Value) -> Value:
     """y_j = x[indices_j] element by element, hence x_i‾ = Σ ȳ_j over the j with indices_j = i."""
-    x, axis = node["data"], node.attr("axis", 0)
+    x = node["data"]
+    axis = emit.axis(node.attr("axis", 0), x)
     wide = _wide(emit, ct)
     zeros = emit.Expand(emit.lift(0.0, wide), emit.shape(x))
     summed = emit.ScatterElements(zeros, node["indices"], wide, axis=axis, reduction="add")
@@ -65,7 +66,7 @@ def gather_nd_data(emit: Emitter, node: Node, ct: Value) -> Value:
     numbers = emit.Unsqueeze(numbers, list(range(1, len(tail) + 1)))
     numbers = emit.Expand(numbers, emit.vector(rows, *tail[:-1], 1))
     where = emit.Concat(numbers, flat, axis=-1)
-    moved = emit.reshape(ct, emit.vector(rows, *parts(emit, ct)[batch:]))
+    moved = emit.reshape(ct, emit.vector(rows, emit.dims(ct, batch)))
     summed = scatter_add(emit, emit.vector(rows, *sizes[batch:]), where, moved)
     return emit.reshape_like(summed, x)
 
@@ -149,14 +150,15 @@ def _gather(emit: Emitter, node: Node, value: Value) -> Value:
     """What a value has where the node's updates went."""
     if node.op_type == "ScatterND":
         return emit.GatherND(value, node["indices"])
-    return emit.GatherElements(value, node["indices"], axis=node.attr("axis", 0))
+    axis = emit.axis(node.attr("axis", 0), value)
+    return emit.GatherElements(value, node["indices"], axis=axis)
 
 
 def _scatter(emit: Emitter, node: Node, data: Value, updates: Value, reduction: str) -> Value:
     """The node's own scatter of something else."""
     if reduction != "none":
         data, updates = _wide(emit, data), _wide(emit, updates)
-    axis = node.attr("axis", 0) if node.op_type == "ScatterElements" else None
+    axis = emit.axis(node.attr("axis", 0), data) if node.op_type == "ScatterElements" else None
     operands = [data, node["indices"], updates]
     given = {"reduction": reduction if reduction != "none" else None, "axis": axis}
     scattered = emit.node(node.op_type, operands, given)[0]
@@ -166,7 +168,7 @@ def _scatter(emit: Emitter, node: Node, data: Value, updates: Value, reduction: 
 @vjp("TopK", "X")
 def topk_x(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ has ȳ where the values came from and zeros elsewhere."""
-    zeros, axis = emit.zeros_like(node["X"]), node.attr("axis", -1)
+    zeros, axis = emit.zeros_like(node["X"]), emit.axis(node.attr("axis", -1), node["X"])
     indices = node.outputs[1] if len(node.outputs) > 1 else None
     if indices is None:
         given = {name: node.attr(name) for name in ("axis", "largest", "sorted")}

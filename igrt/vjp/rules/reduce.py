@@ -74,7 +74,7 @@ def reduce_sum_square(emit: Emitter, node: Node, ct: Value) -> Value:
 
 
 def _kept(emit: Emitter, node: Node, reduced: Value) -> Value:
-    """A reduced tensor with the reduced axes back at size 1, ready to broadcast against the data."""
+    """A reduced tensor with the reduced axes back at size 1, to broadcast against the data."""
     axes = node.get("axes")
     if node.attr("keepdims", 1) or axes is None:
         # without axes the result is a scalar, or nothing was reduced: both broadcast as they are

@@ -1,0 +1,158 @@
+"""The streaming loop on a session whose gradient is known in closed form."""
+
+import time
+
+import numpy as np
+import pytest
+
+from igrt.errors import DeadlineExceeded, NonFiniteError, OutOfMemory
+from igrt.kernels import select
+from igrt.quadrature import scheme_for
+from igrt.runtime.stream import Paths, integrate
+
+
+class CubicSession:
+    """F(x) = Σ x³ per row, so the gradient is 3x² times the cotangent; counts its runs."""
+
+    provider = "FakeExecutionProvider"
+
+    def __init__(self, most_rows=None, fail=None):
+        self.rows, self.most_rows, self.fail = [], most_rows, fail
+
+    def run(self, outputs, feeds):
+        assert outputs == ["grad"]
+        x, ct = feeds["x"], feeds["ct"]
+        self.rows.append(len(x))
+        if self.most_rows is not None and len(x) > self.most_rows:
+            raise OutOfMemory("too many rows")
+        gradient = 3 * x.astype(np.float64) ** 2 * ct.reshape(-1, 1)
+        if self.fail is not None:
+            gradient[x > self.fail] = np.nan
+        return [gradient.astype(np.float32)]
+
+
+def paths(examples=3, features=5, others=None, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0.5, 2, (examples, features)).astype(np.float32)
+    b = rng.uniform(-0.5, 0.5, (examples, features)).astype(np.float32)
+    index = np.arange(examples)
+    return Paths(
+        inputs={"x": x},
+        baselines={"x": b},
+        example=index,
+        baseline=index,
+        cotangents=np.ones((examples, 1), np.float32),
+        others=others or {},
+        shared={},
+        batched=True,
+    )
+
+
+def run(session, p, scheme, chunk=8, **options):
+    return integrate(
+        session,
+        select("reference"),
+        p,
+        scheme,
+        gradients={"x": "grad"},
+        cotangent="ct",
+        chunk=chunk,
+        **options,
+    )
+
+
+def exact(p):
+    x, b = (p.inputs["x"].astype(np.float64), p.baselines["x"].astype(np.float64))
+    return x**3 - b**3
+
+
+def test_the_integral_is_exact_for_a_cubic():
+    p = paths()
+    found = run(CubicSession(), p, scheme_for(None, 4, 1e-2))
+    # gradients arrive in float32: 6e-8 relative each
+    np.testing.assert_allclose(found.values["x"], exact(p), rtol=1e-6)
+    assert found.evaluations.tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16, 64, 10_000])
+def test_the_chunk_does_not_change_the_answer(chunk):
+    p = paths(examples=7)
+    one = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=1)
+    many = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=chunk)
+    # rows are added in the same order whatever the chunk, so not even rounding differs
+    np.testing.assert_array_equal(one.values["x"], many.values["x"])
+
+
+def test_work_of_many_examples_fills_the_chunks():
+    session = CubicSession()
+    run(session, paths(examples=10), scheme_for("midpoint", 7, 1e-2), chunk=16)
+    # 70 rows: four full chunks and the rest
+    assert session.rows == [16, 16, 16, 16, 6]
+
+
+def test_adaptive_stops_early_for_a_smooth_function():
+    found = run(CubicSession(), paths(), scheme_for(None, None, 1e-2))
+    assert found.evaluations.tolist() == [15, 15, 15]
+    assert (found.error < 1e-5 * np.abs(found.values["x"]).sum(axis=1)).all()
+
+
+def test_out_of_memory_halves_the_chunk_and_loses_nothing():
+    p = paths(examples=5)
+    session = CubicSession(most_rows=5)
+    found = run(session, p, scheme_for("midpoint", 20, 1e-2), chunk=64)
+    reference = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=4)
+    np.testing.assert_array_equal(found.values["x"], reference.values["x"])
+    assert found.chunk <= 5
+    assert sum(r for r in session.rows if r <= 5) == 100
+
+
+def test_out_of_memory_with_a_single_row_is_reported():
+    with pytest.raises(OutOfMemory):
+        run(CubicSession(most_rows=0), paths(), scheme_for("midpoint", 5, 1e-2))
+
+
+def test_nan_in_a_gradient_names_the_step_and_the_input():
+    p = paths(examples=2)
+    with pytest.raises(NonFiniteError, match=r"gradient of `x` has \d+ NaN .* alpha = 0\.\d+"):
+        run(CubicSession(fail=0.4), p, scheme_for("midpoint", 9, 1e-2))
+
+
+def test_a_deadline_that_passed_ends_the_work():
+    with pytest.raises(DeadlineExceeded, match="of 27 gradient evaluations"):
+        run(
+            CubicSession(),
+            paths(),
+            scheme_for("midpoint", 9, 1e-2),
+            chunk=1,
+            deadline=time.monotonic() - 1,
+        )
+
+
+def test_input_equal_to_baseline_gives_exactly_zero():
+    p = paths()
+    p.baselines["x"][:] = p.inputs["x"]
+    found = run(CubicSession(), p, scheme_for(None, None, 1e-2))
+    assert not found.values["x"].any()
+    assert not found.error.any()
+
+
+def test_progress_counts_every_evaluation():
+    calls = []
+    run(
+        CubicSession(),
+        paths(),
+        scheme_for("midpoint", 10, 1e-2),
+        chunk=4,
+        progress=lambda done, planned: calls.append((done, planned)),
+    )
+    assert calls[-1] == (30, 30)
+    assert [d for d, _ in calls] == sorted(d for d, _ in calls)
+
+
+def test_slots_are_reused_when_sums_would_take_too_much_memory(monkeypatch):
+    monkeypatch.setattr("igrt.runtime.stream._SUMS_BYTES", 2 * 5 * 8 * 2)
+    p = paths(examples=9)
+    found = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
+    monkeypatch.undo()
+    everything = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
+    np.testing.assert_array_equal(found.values["x"], everything.values["x"])

@@ -1,0 +1,264 @@
+"""`Explainer` on small models with attributions known in closed form."""
+
+import threading
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+import igrt
+from igrt.errors import InputError, NoGradientPath, NonFiniteError, TargetError, UnsupportedOperator
+
+# float32 forward and gradient: 6e-8 per operation, a handful of operations
+FLOAT32 = 2e-6
+
+
+def model(text, opset=17):
+    return parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> {text}')
+
+
+LINEAR = model(
+    """g (float[N, 3] x) => (float[N, 2] y) <float[3, 2] W = {1, -1, 2, 0.5, -3, 4}> {
+         y = MatMul(x, W) }"""
+)
+PRODUCT = model("""g (float[N, 1] a, float[N, 1] b) => (float[N, 1] y) { y = Mul(a, b) }""")
+SATURATED = model(
+    """g (float[N, 1] x) => (float[N, 1] y) <float[1] one = {1}> {
+         d = Sub(one, x)  r = Relu(d)  y = Sub(one, r) }"""
+)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["left", "right", "midpoint", "trapezoid", "simpson", "gauss_legendre", "gauss_kronrod"],
+)
+def test_a_linear_model_is_exact_with_every_rule(rule):
+    x = np.array([[1.0, 2.0, 3.0]], np.float32)
+    result = igrt.explain(LINEAR, x, target=1, rule=rule, n_steps=7)
+    np.testing.assert_allclose(result.values["x"], [[-1, 1, 12]], rtol=FLOAT32)
+    assert abs(result.delta[0]) < 1e-5
+    assert result.evaluations.tolist() == [7]
+
+
+def test_the_papers_saturated_example():
+    """F = 1 - ReLU(1 - x) at 2: the gradient is 0, the attribution 1 (Sundararajan et al., 2017)."""
+    result = igrt.explain(SATURATED, np.array([[2.0]], np.float32), tolerance=0.05)
+    error = abs(result.values["x"][0, 0] - 1)
+    assert error <= 2 * result.error[0] * abs(result.values["x"][0, 0]) + FLOAT32
+    assert result.output[0] == 1
+    assert result.baseline_output[0] == 0
+
+
+def test_a_product_is_shared_equally_between_its_factors():
+    """F = a·b from (0, 0): ∫ αb dα · a = ab/2 for each."""
+    feeds = {"a": np.array([[3.0]], np.float32), "b": np.array([[5.0]], np.float32)}
+    result = igrt.explain(PRODUCT, feeds)
+    assert result.values["a"][0, 0] == pytest.approx(7.5, rel=FLOAT32)
+    assert result.values["b"][0, 0] == pytest.approx(7.5, rel=FLOAT32)
+    assert result.delta[0] == pytest.approx(0, abs=15 * FLOAT32)
+
+
+def test_only_one_input_attributed_leaves_the_other_fixed():
+    feeds = {"a": np.array([[3.0]], np.float32), "b": np.array([[5.0]], np.float32)}
+    result = igrt.explain(PRODUCT, feeds, wrt=["a"])
+    assert set(result.values) == {"a"}
+    assert result.values["a"][0, 0] == pytest.approx(15, rel=FLOAT32)
+
+
+def test_baselines_are_averaged():
+    x = np.array([[1.0, 2.0, 3.0]], np.float32)
+    baselines = [np.zeros(3, np.float32), np.array([1.0, 2.0, 3.0], np.float32)]
+    result = igrt.explain(LINEAR, x, target=0, baselines=baselines)
+    np.testing.assert_allclose(result.values["x"], [[0.5, 2, -4.5]], rtol=FLOAT32)
+    assert result.baseline_output[0] == pytest.approx(-2, rel=FLOAT32)
+    assert result.evaluations.tolist() == [30]
+
+
+def test_topk_gives_a_row_per_class():
+    x = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]], np.float32)
+    result = igrt.explain(LINEAR, x, target="top2")
+    assert result.target == (1, 0, 0, 1)
+    assert result.example.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(result.values["x"][1], [1, 4, -9], rtol=FLOAT32)
+
+
+def test_targets_may_differ_per_example():
+    x = np.ones((2, 3), np.float32)
+    result = igrt.explain(LINEAR, x, target=[0, 1])
+    np.testing.assert_allclose(result.values["x"], [[1, 2, -3], [-1, 0.5, 4]], rtol=FLOAT32)
+
+
+def test_the_result_has_the_shape_of_the_input():
+    single = igrt.explain(LINEAR, np.ones(3, np.float32), target=0)
+    batch = igrt.explain(LINEAR, np.ones((1, 3), np.float32), target=0)
+    assert single.values["x"].shape == (3,)
+    assert batch.values["x"].shape == (1, 3)
+    assert single.delta.shape == batch.delta.shape == (1,)
+
+
+def test_an_inner_tensor_is_attributed_along_a_path_in_its_own_space():
+    text = """g (float[N, 2] x) => (float[N, 1] y) <float[2, 2] W = {1, 2, 3, 4}, float[2, 1] V = {1, 1}> {
+        h = MatMul(x, W)  s = Mul(h, h)  y = MatMul(s, V) }"""
+    x = np.array([[1.0, -1.0]], np.float32)
+    result = igrt.explain(model(text), x, wrt=["h"])
+    # h = (-2, -2), y = Σ h², so the attribution of each is h² = 4
+    np.testing.assert_allclose(result.values["h"], [[4, 4]], rtol=FLOAT32)
+
+
+def test_a_model_without_smooth_output_is_refused_with_a_way_out():
+    text = """g (float[N, 3] x) => (int64[N] y) {
+        s = Softmax<axis = 1>(x)  y = ArgMax<axis = 1, keepdims = 0>(s) }"""
+    with pytest.raises(NoGradientPath, match="float tensor") as caught:
+        igrt.Explainer(model(text))
+    assert 'of="s"' in caught.value.hint
+    assert igrt.Explainer(model(text), of="s").of.name == "s"
+
+
+def test_a_path_through_rounding_is_refused_by_name():
+    text = """g (float[N, 3] x) => (float[N, 3] y) { r = Round(x)  y = Exp(r) }"""
+    with pytest.raises(NoGradientPath, match=r"Round.*`Round_0`"):
+        igrt.Explainer(model(text))
+
+
+def test_an_unused_input_gets_zeros():
+    text = """g (float[N, 1] a, float[N, 1] unused) => (float[N, 1] y) { y = Exp(a) }"""
+    one = np.ones((1, 1), np.float32)
+    result = igrt.explain(model(text), {"a": one, "unused": one})
+    assert result.values["unused"].tolist() == [[0.0]]
+    assert result.values["a"][0, 0] == pytest.approx(np.e - 1, rel=FLOAT32)
+
+
+def test_missing_rules_are_reported_together():
+    text = """<ir_version: 8, opset_import: ["": 17, "com.example": 1]>
+        g (float[N, 4] x) => (float[N, 4] y) {
+        z = com.example.Left(x)  w = com.example.Left(z)  v = com.example.Right(w)  y = Exp(v) }"""
+    with pytest.raises(UnsupportedOperator) as caught:
+        igrt.Explainer(parser.parse_model(text))
+    assert "2 operators between `x` and `y` have no gradient rule" in caught.value.message
+    assert "com.example.Left-1 (0)   2 nodes" in caught.value.message
+    assert "com.example.Right-1 (0)  1 node" in caught.value.message
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3,)])
+def test_a_batch_fixed_at_one_takes_several_examples(shape):
+    text = """g (float[1, 3] x) => (float[1, 6] y) <int64[2] s = {1, 6}> {
+        c = Concat<axis = 1>(x, x)  e = Exp(c)  y = Reshape(e, s) }"""
+    explainer = igrt.Explainer(model(text))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3) / 6
+    together = explainer.explain(x, target=0)
+    assert "batch free" in together.provenance["batching"]
+    alone = explainer.explain(x[1].reshape(shape), target=0)
+    np.testing.assert_allclose(together.values["x"][1], alone.values["x"].reshape(3), rtol=FLOAT32)
+
+
+def test_a_fixed_batch_that_cannot_be_freed_runs_row_by_row():
+    """A Reshape to [3, 1] folds the batch away, so freeing it would mix rows."""
+    text = """g (float[1, 3] x) => (float[1, 3] y) <int64[2] s = {3, 1}, int64[2] t = {1, 3}, float[1, 1] w = {2}> {
+        c = Reshape(x, s)  m = MatMul(c, w)  y = Reshape(m, t) }"""
+    explainer = igrt.Explainer(model(text))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    result = explainer.explain(x, target=1)
+    assert "one by one" in result.provenance["batching"]
+    np.testing.assert_allclose(result.values["x"], [[0, 2, 0], [0, 8, 0]], rtol=FLOAT32)
+
+
+def test_rows_that_depend_on_each_other_are_run_alone():
+    text = """g (float[N, 2] x) => (float[N, 2] y) <int64[1] a = {0}> {
+        m = ReduceSum<keepdims = 1>(x, a)  y = Mul(x, m) }"""
+    x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    result = igrt.explain(model(text), x, target=0)
+    assert "dependent" in result.provenance["batching"]
+    # alone, y = x², whose attribution from 0 is x²
+    np.testing.assert_allclose(result.values["x"], [[1, 0], [9, 0]], rtol=FLOAT32)
+
+
+def test_a_model_without_batch_axis_is_one_example():
+    text = """g (float[4] x) => (float[2] y) <float[4, 2] W = {1, 2, 3, 4, 5, 6, 7, 8}> { y = MatMul(x, W) }"""
+    result = igrt.explain(model(text), np.ones(4, np.float32), target=1)
+    np.testing.assert_allclose(result.values["x"], [2, 4, 6, 8], rtol=FLOAT32)
+
+
+def test_a_singular_end_point_is_integrated_by_interior_nodes():
+    """F = √x from 0 to 4: the gradient is infinite at 0, the attribution 2."""
+    text = "g (float[N, 1] x) => (float[N, 1] y) { y = Sqrt(x) }"
+    result = igrt.explain(model(text), np.array([[4.0]], np.float32))
+    error = abs(result.values["x"][0, 0] - 2) / 2
+    assert error <= 2 * result.error[0]
+    assert error < 1e-2
+
+
+def test_an_infinite_gradient_is_reported_with_its_step():
+    text = "g (float[N, 1] x) => (float[N, 1] y) { y = Sqrt(x) }"
+    with pytest.raises(NonFiniteError, match="alpha = 0 "):
+        igrt.explain(model(text), np.array([[4.0]], np.float32), rule="left", n_steps=4)
+
+
+def test_a_nan_output_is_reported():
+    text = "g (float[N, 1] x) => (float[N, 1] y) { y = Log(x) }"
+    with pytest.raises(NonFiniteError, match="output `y`"):
+        igrt.explain(model(text), np.array([[4.0]], np.float32), baselines=-1.0)
+
+
+def test_float64_and_integer_arrays_are_converted_by_policy():
+    wide = igrt.explain(LINEAR, np.ones((1, 3)), target=0)
+    whole = igrt.explain(LINEAR, np.ones((1, 3), dtype=np.int32), target=0)
+    swapped = igrt.explain(LINEAR, np.ones((1, 3), dtype=">f4"), target=0)
+    for result in (wide, whole, swapped):
+        np.testing.assert_allclose(result.values["x"], [[1, 2, -3]], rtol=FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({}, "input x: .* is missing"),
+        ({"z": np.ones((1, 3))}, "no input `z`"),
+        (np.ones((1, 4)), "expected"),
+        (np.ones((1, 1, 3)), "axes"),
+        (np.full((1, 3), np.nan), "NaN"),
+        (np.array([["a", "b", "c"]]), "cannot be fed"),
+        (np.ones((0, 3)), "no rows"),
+        (np.array([[1j, 1, 1]]), "complex"),
+        ([[1.0, 2.0], [3.0]], "rectangular"),
+    ],
+)
+def test_bad_inputs_are_refused(inputs, text):
+    with pytest.raises(InputError, match=text):
+        igrt.explain(LINEAR, inputs, target=0)
+
+
+def test_a_target_outside_the_output_is_refused():
+    with pytest.raises(TargetError, match="target 2 is outside"):
+        igrt.explain(LINEAR, np.ones((1, 3), np.float32), target=2)
+
+
+def test_one_explainer_serves_many_threads_with_equal_answers():
+    explainer = igrt.Explainer(LINEAR)
+    inputs = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
+    serial = [explainer.explain(x, target=0).values["x"] for x in inputs]
+    found = [None] * len(inputs)
+
+    def work(i):
+        found[i] = explainer.explain(inputs[i], target=0).values["x"]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for a, b in zip(serial, found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_provenance_names_model_versions_and_options(tmp_path):
+    path = tmp_path / "linear.onnx"
+    onnx.save(LINEAR, path)
+    result = igrt.explain(path, np.ones((1, 3), np.float32), target=0, seed=7)
+    import hashlib
+
+    assert result.provenance["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert result.provenance["model"] == "linear.onnx"
+    assert result.provenance["opset"] == 17
+    assert result.provenance["seed"] == 7
+    assert result.provenance["onnx"] == onnx.__version__
+    assert result.provider == "CPUExecutionProvider"

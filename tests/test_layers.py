@@ -1,0 +1,98 @@
+"""Layers point one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WORDS = {"errors", "specs", "blur"}
+# who may import whom, beside itself and the shared words
+ALLOWED = {
+    "errors": set(),
+    "specs": set(),
+    "blur": set(),
+    "attribution": {"render"},
+    "baselines": set(),
+    "targets": {"attribution"},
+    "quadrature": set(),
+    "methods": {"quadrature"},
+    "graph": set(),
+    "vjp": {"graph"},
+    "stage": {"graph", "vjp"},
+    "runtime": {"quadrature", "kernels"},
+    "feeds": {"stage"},
+    "explainer": {
+        *("attribution", "baselines", "feeds", "graph", "kernels", "methods"),
+        *("runtime", "stage", "targets", "vjp"),
+    },
+    "inspection": {"explainer", "graph", "vjp"},
+    "export": {"attribution", "graph", "vjp"},
+    "inputs": set(),
+    "render": {"attribution"},
+    "cli": {
+        *("attribution", "explainer", "export", "inputs", "inspection", "render"),
+        *("runtime", "vjp"),
+    },
+    "__init__": {"attribution", "explainer", "methods", "vjp"},
+    "__main__": {"cli"},
+}
+# third-party packages that only some layers may touch
+HOMES = {
+    "onnx": {"graph", "vjp", "stage", "explainer", "inspection", "export"},
+    "onnxruntime": {"runtime"},
+    "numba": set(),
+    "click": {"cli"},
+    "PIL": {"inputs", "render"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(path):
+    return path.relative_to(ROOT / "igrt").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "igrt").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_stay_within_the_table(path):
+    own = layer(path)
+    assert own in ALLOWED, f"{own} has no row in the table"
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "igrt" and rest and rest.split(".")[0] != "__version__":
+            target = rest.split(".")[0]
+            known = target in ALLOWED or target == "kernels"
+            allowed = ALLOWED[own] | WORDS | {own}
+            assert not known or target in allowed, f"{own} may not import igrt.{target}"
+        if top in HOMES:
+            assert own in HOMES[top], f"{own} may not import {top}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kernels").glob("*.py")), ids=lambda p: p.name)
+def test_kernels_know_arrays_only(path):
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top in {*sys.stdlib_module_names, "numpy", "numba"}, f"kernels import {name}"
+
+
+@pytest.mark.parametrize("code", ["import igrt", "from igrt.cli.main import cli"])
+def test_importing_igrt_loads_nothing_heavy(code):
+    heavy = "{'numba', 'onnx', 'onnxruntime', 'PIL', 'torch'} & set(__import__('sys').modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint({heavy} or 'light')"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "light"
