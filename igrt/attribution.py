@@ -279,7 +279,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"cannot write `{path}`: {error.strerror or error}") from None
+        raise InputError(
+            f"cannot write `{path}`: {error.strerror or error}",
+            hint="check that it is no folder, and the space on the disk",
+        ) from None
     finally:
         Path(temporary).unlink(missing_ok=True)
 

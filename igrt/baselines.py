@@ -58,10 +58,12 @@ def as_list(baselines: Baseline | Sequence[Baseline]) -> list[Baseline]:
 
 def _is_number_list(value: Sequence[Any]) -> bool:
     """Whether a nested list is an array written out, rather than several baselines."""
+    if not all(isinstance(v, (list, tuple)) for v in value):
+        return False
     first = value[0]
     while isinstance(first, (list, tuple)) and first:
         first = first[0]
-    return isinstance(first, (int, float)) and not all(isinstance(v, (int, float)) for v in value)
+    return isinstance(first, (int, float))
 
 
 def _one(baseline: Any, name: str, x: Array, *, batched: bool) -> Array:
@@ -71,15 +73,22 @@ def _one(baseline: Any, name: str, x: Array, *, batched: bool) -> Array:
         return _named(baseline, name, x, batched=batched)
     array = as_native(f"baseline of {name}", baseline)
     if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
-        raise InputError(f"the baseline of `{name}` is not numeric: {array.dtype}")
+        raise InputError(
+            f"the baseline of `{name}` is not numeric: {array.dtype}", hint="give numbers"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"the baseline of `{name}` is not finite")
+        raise InputError(
+            f"the baseline of `{name}` is not finite",
+            hint="the model runs at the baseline too: give ordinary numbers",
+        )
     fits = array.shape in (x.shape, (), x.shape[1:] if batched else x.shape) or (
         batched and array.shape == (1, *x.shape[1:])
     )
     if not fits:
         raise InputError(
-            f"the baseline of `{name}` has the shape {list(array.shape)}, the input {list(x.shape)}"
+            f"the baseline of `{name}` has the shape {list(array.shape)}, "
+            f"the input {list(x.shape)}",
+            hint="give one number, one example, or as many examples as the input has",
         )
     return np.ascontiguousarray(np.broadcast_to(array.astype(x.dtype), x.shape))
 
@@ -98,7 +107,7 @@ def _named(text: str, name: str, x: Array, *, batched: bool) -> Array:
         case "blur", str():
             made = _blur(examples, _number(argument, text), name)
         case "uniform", str():
-            made = _uniform(examples, int(_number(argument, text)))
+            made = _uniform(examples, _number(argument, text))
         case _:
             raise InputError(f"unknown baseline {text!r}", hint=f"use {', '.join(NAMES)} or a file")
     return np.ascontiguousarray(made.astype(x.dtype).reshape(x.shape))
@@ -108,9 +117,14 @@ def _number(argument: str, text: str) -> float:
     try:
         value = float(argument)
     except ValueError:
-        raise InputError(f"baseline {text!r}: {argument!r} is not a number") from None
+        raise InputError(
+            f"baseline {text!r}: {argument!r} is not a number", hint=f"use {', '.join(NAMES)}"
+        ) from None
     if not np.isfinite(value):
-        raise InputError(f"baseline {text!r} is not finite")
+        raise InputError(
+            f"baseline {text!r} is not finite",
+            hint="the model runs at the baseline too: give an ordinary number",
+        )
     return value
 
 
@@ -143,18 +157,21 @@ def _blur(x: Array, sigma: float, name: str) -> Array:
     if not axes:
         raise InputError(f"`{name}` has no spatial axes to blur", hint="use zeros or constant:V")
     if not 0 < sigma <= 1000:
-        raise InputError(f"blur needs a sigma above 0 and at most 1000, not {sigma}")
+        raise InputError(
+            f"blur needs a sigma above 0 and at most 1000, not {sigma:g}",
+            hint="sigma is in pixels; a tenth of the picture's width hides most of it",
+        )
     return gaussian(x, sigma, axes)
 
 
-def _uniform(x: Array, seed: int) -> Array:
+def _uniform(x: Array, seed: float) -> Array:
     """Uniform noise between each example's smallest and largest value."""
-    if seed < 0:
-        raise InputError(f"a seed is not negative: {seed}")
+    if seed < 0 or seed != int(seed):
+        raise InputError(f"a seed is a whole number from 0 on, not {seed:g}", hint="use uniform:0")
     wide = x.astype(np.float64)
     axes = tuple(range(1, x.ndim))
     low, high = wide.min(axis=axes, keepdims=True), wide.max(axis=axes, keepdims=True)
-    return low + (high - low) * np.random.default_rng(seed).random(x.shape)
+    return low + (high - low) * np.random.default_rng(int(seed)).random(x.shape)
 
 
 __all__ = ["NAMES", "Baseline", "as_list", "build"]

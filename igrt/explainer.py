@@ -16,7 +16,8 @@ from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
-from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.engine import Engine, open_engine
+from igrt.errors import InputError
 from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
@@ -33,10 +34,6 @@ from igrt.stage import Batching, batching, free_batch, row_bytes
 from igrt.stage.cut import cut
 from igrt.targets import Target
 from igrt.vjp.augment import Augmented, differentiable, differentiate
-
-_SAME = 1e-3
-"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
-in another order differ by some 1e-6; a row that leaks into another differs by order one."""
 
 
 @final
@@ -71,7 +68,10 @@ class Explainer:
         threads: int | None = None,
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads must be a positive whole number, not {threads!r}")
+            raise InputError(
+                f"threads must be a positive whole number, not {threads!r}",
+                hint="leave it out to have it chosen",
+            )
         plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
         full_name(provider)
         self._source = load(model)
@@ -90,7 +90,7 @@ class Explainer:
             cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
         )
         self._lock = threading.Lock()
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
         self._prologue: Session | None = None
 
     @property
@@ -153,7 +153,10 @@ class Explainer:
         """
         start = time.monotonic()
         if deadline is not None and not deadline > 0:
-            raise InputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+            raise InputError(
+                f"deadline must be a positive number of seconds, not {deadline!r}",
+                hint="leave it out to take as long as it takes",
+            )
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
         layout = self._batching
         feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
@@ -179,10 +182,9 @@ class Explainer:
                 (sets, *(1,) * (outputs.ndim - 1)),
             ),
             others=others,
-            shared={},
             batched=engine.batched,
+            output_batched=engine.output_batched,
         )
-        chunk = engine.chunk(paths, self._memory, internal_batch_size)
         found = integrate(
             engine.gradient,
             select("cpu"),
@@ -190,7 +192,7 @@ class Explainer:
             scheme,
             gradients=engine.augmented.gradients,
             cotangent=engine.augmented.cotangent,
-            chunk=chunk,
+            chunk=engine.plan(paths, self._memory, internal_batch_size).chunk,
             progress=progress,
             deadline=None if deadline is None else start + deadline,
         )
@@ -288,57 +290,17 @@ class Explainer:
         b_points: dict[str, Array],
         others: dict[str, Array],
         layout: Batching,
-    ) -> _Engine:
+    ) -> Engine:
         with self._lock:
             if self._engine is None:
                 # half way rather than the baseline: rows of zeros would not show a leak
                 first = {n: _probe(points[n][0], b_points[n][0]) for n in points}
                 second = {n: np.stack([a[0], a[0]]) for n, a in others.items()}
-                self._engine = self._open(first | second, layout)
-            return self._engine
-
-    def _open(self, probe: dict[str, Array], layout: Batching) -> _Engine:
-        """Sessions in the fastest mode that gives each row what it gets alone."""
-        of, names = self.of.name, [s.name for s in self.wrt]
-        if not layout.batched:
-            return _Engine(
-                self._part,
-                of,
-                names,
-                self._session,
-                False,
-                1,
-                "there is no batch axis, so examples run one by one",
-            )
-        if layout.fixed:
-            exact = _Engine(
-                self._part,
-                of,
-                names,
-                self._session,
-                True,
-                1,
-                "the batch is fixed at 1, so rows run one by one",
-            )
-            try:
-                free = _Engine(
-                    free_batch(self._part, frozenset(probe)),
-                    of,
-                    names,
-                    self._session,
-                    True,
-                    None,
-                    "independent, after making the fixed batch free",
+                wrt = tuple(s.name for s in self.wrt)
+                self._engine = open_engine(
+                    self._part, self.of.name, wrt, self._session, layout, first | second
                 )
-                agrees = _agree(free.run_forward(probe), _one_by_one(exact, probe))
-            except IgrtError:  # the freed model does not load or run: not that way
-                agrees = False
-            return free if agrees else exact
-        engine = _Engine(self._part, of, names, self._session, True, None, "independent")
-        if _agree(engine.run_forward(probe), _one_by_one(engine, probe)):
-            return engine
-        engine.most_rows, engine.note = 1, "dependent on each other, so run one by one"
-        return engine
+            return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
         return {
@@ -352,88 +314,6 @@ class Explainer:
             "onnxruntime": _runtime_version(),
             **options,
         }
-
-
-@dataclass
-class _Engine:
-    """Sessions of one model in one batching mode; the gradient session is made when first used."""
-
-    part: onnx.ModelProto
-    of: str
-    names: list[str]
-    session: Callable[[onnx.ModelProto], OrtSession]
-    batched: bool
-    most_rows: int | None
-    note: str
-
-    def __post_init__(self) -> None:
-        self._forward: Session | None = None
-        self._augmented: Augmented | None = None
-        self._gradient: Session | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def augmented(self) -> Augmented:
-        with self._lock:
-            if self._augmented is None:
-                self._augmented = differentiate(self.part, wrt=self.names, of=self.of)
-            return self._augmented
-
-    @property
-    def gradient(self) -> Session:
-        augmented = self.augmented
-        with self._lock:
-            if self._gradient is None:
-                lean = prune(augmented.model, list(augmented.gradients.values()))
-                self._gradient = self.session(lean)
-            return self._gradient
-
-    def run_forward(self, feeds: Feeds) -> Array:
-        with self._lock:
-            if self._forward is None:
-                self._forward = self.session(self.part)
-        return self._forward.run([self.of], feeds)[0]
-
-    def forward(
-        self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array
-    ) -> Array:
-        """The explained output for each row, [rows, …]."""
-        rows = len(next(iter(points.values())))
-        step = self.most_rows or 32
-        found = []
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            feeds = {n: a[part] for n, a in points.items()}
-            feeds |= {n: a[example[part]] for n, a in others.items()}
-            if not self.batched:
-                feeds = {n: a[0] for n, a in feeds.items()}
-            made = self.run_forward(feeds)
-            found.append(made if self.batched else made[np.newaxis])
-        outputs = np.concatenate(found)
-        if len(outputs) != rows:
-            raise InputError(
-                f"the output `{self.of}` has {len(outputs)} rows for {rows} rows of input",
-                hint="explain an output with one row per example",
-            )
-        if not np.isfinite(outputs).all():
-            row = int(np.argmax(~np.isfinite(outputs).reshape(rows, -1).all(axis=1)))
-            raise NonFiniteError(
-                f"the output `{self.of}` is NaN or infinite in row {row}",
-                hint="check the input and the baseline; the model itself may overflow",
-            )
-        return outputs
-
-    def chunk(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> int:
-        lead = (1,) if self.batched else ()
-        shapes = {n: (*lead, *a.shape[1:]) for n, a in (paths.inputs | dict(paths.others)).items()}
-        shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
-        chosen = plan(
-            row_bytes=row_bytes(self.augmented.model, shapes),
-            memory=memory,
-            internal_batch_size=internal_batch_size,
-            most_rows=self.most_rows,
-        )
-        return chosen.chunk
 
 
 def explain(
@@ -452,26 +332,9 @@ def explain(
     return explainer.explain(inputs, **options)
 
 
-def _one_by_one(engine: _Engine, feeds: Feeds) -> Array:
-    rows = len(next(iter(feeds.values())))
-    return np.concatenate(
-        [engine.run_forward({n: a[r : r + 1] for n, a in feeds.items()}) for r in range(rows)]
-    )
-
-
 def _probe(x: Array, b: Array) -> Array:
     """Two rows on the path: its end and its middle."""
     return np.stack([x, (0.5 * (x.astype(np.float64) + b)).astype(x.dtype)])
-
-
-def _agree(together: Array, alone: Array) -> bool:
-    if together.shape != alone.shape:
-        return False
-    finite = np.isfinite(alone)
-    if not np.array_equal(finite, np.isfinite(together)):
-        return False
-    scale = float(np.abs(alone[finite]).max(initial=0.0))
-    return bool(np.allclose(together[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:

@@ -42,7 +42,10 @@ def example_feeds(
     without: set[bool] = set()
     for spec in specs:
         if spec.name not in inputs:
-            raise InputError(f"input {spec} is missing")
+            raise InputError(
+                f"input {spec} is missing",
+                hint=f"give all of {', '.join(f'`{s.name}`' for s in specs)}",
+            )
         array = as_model_type(spec, inputs[spec.name])
         array, bare = _with_example_axis(spec, array, spec.name in layout.inputs)
         if spec.name in layout.inputs:
@@ -57,7 +60,7 @@ def example_feeds(
                 hint="give every input one row per example",
             )
         if count == 0:
-            raise InputError(f"input `{name}` has no rows")
+            raise InputError(f"input `{name}` has no rows", hint="give at least one example")
     feeds = {
         n: np.broadcast_to(a, (examples, *a.shape[1:])) if len(a) != examples else a
         for n, a in feeds.items()
@@ -74,10 +77,14 @@ def as_model_type(spec: TensorSpec, array: Any) -> Array:
     native = as_native(spec.name, array)
     if spec.dtype == "string":
         if native.dtype.kind not in "US":
-            raise InputError(f"input {spec} takes text, not {native.dtype}")
+            raise InputError(
+                f"input {spec} takes text, not {native.dtype}", hint="give an array of strings"
+            )
         return native.astype(object)
     if native.dtype.kind in "US" or spec.dtype in ("unknown", "sequence", "map", "optional"):
-        raise InputError(f"input {spec} cannot be fed with {native.dtype}")
+        raise InputError(
+            f"input {spec} cannot be fed with {native.dtype}", hint="give an array of its type"
+        )
     wanted = np.dtype(spec.dtype)
     if native.dtype == wanted:
         converted = native
@@ -91,7 +98,10 @@ def as_model_type(spec: TensorSpec, array: Any) -> Array:
         )
     if spec.is_float and not np.isfinite(converted).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
-        raise InputError(f"input `{spec.name}` is NaN or infinite at {list(where)}")
+        raise InputError(
+            f"input `{spec.name}` is NaN or infinite at {list(where)}",
+            hint="an explanation needs ordinary numbers; replace or drop such entries",
+        )
     return converted
 
 
@@ -106,13 +116,16 @@ def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[A
         bare = False
     else:
         raise InputError(
-            f"input {spec} has {len(shape)} axes; an array of the shape {list(array.shape)} was given"
+            f"input {spec} has {len(shape)} axes; "
+            f"an array of the shape {list(array.shape)} was given",
+            hint="give one example, or several along the first axis",
         )
     for got, want in zip(array.shape[1:], inner, strict=True):
         if isinstance(want, int) and got != want:
             raise InputError(
                 f"input {spec}: expected {[d if d is not None else '?' for d in shape]}, "
-                f"got {list(array.shape)}"
+                f"got {list(array.shape)}",
+                hint="resize or pad the example; the model has this size built in",
             )
     return array, bare
 

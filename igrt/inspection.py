@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from igrt.errors import IgrtError
+from igrt.errors import IgrtError, InputError
 from igrt.explainer import Explainer
 from igrt.graph import Graph, load
 from igrt.graph.load import ModelLike
@@ -53,11 +53,11 @@ def _qualified(node: onnx.NodeProto) -> str:
 
 def _explainable(graph: Graph) -> list[dict[str, Any]]:
     """One verdict per float output and float input."""
-    entries: list[dict[str, Any]] = []
-    for of in graph.outputs[:_MOST_OUTPUTS]:
-        for wrt in graph.inputs:
-            entries.append({"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt))
-    return entries
+    return [
+        {"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt)
+        for of in graph.outputs[:_MOST_OUTPUTS]
+        for wrt in graph.inputs
+    ]
 
 
 def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
@@ -95,6 +95,8 @@ def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
     if spec.shape and isinstance(spec.shape[0], int):
         sizes[0] = spec.shape[0]
     sizes = sizes if spec.shape else []
+    if spec.dtype in ("unknown", "sequence", "map", "optional"):
+        raise InputError(f"input {spec} is no tensor of a known type")
     if spec.is_float:
         return rng.standard_normal(sizes).astype(np.float32)
     return np.zeros(sizes, dtype="object" if spec.dtype == "string" else spec.dtype)

@@ -95,14 +95,19 @@ def as_native(name: str, array: object) -> Array:
     try:
         result = np.asarray(array)
     except ValueError as error:
-        raise InputError(f"`{name}` is not a rectangular array: {error}") from None
+        raise InputError(
+            f"`{name}` is not a rectangular array: {error}", hint="give rows of the same length"
+        ) from None
     if result.dtype.kind == "O":
         raise InputError(
             f"`{name}` holds Python objects, not numbers",
             hint="convert it with numpy.asarray(x, dtype=...)",
         )
     if result.dtype.kind == "c":
-        raise InputError(f"`{name}` holds complex numbers; ONNX models take real ones")
+        raise InputError(
+            f"`{name}` holds complex numbers; ONNX models take real ones",
+            hint="take their real part or their magnitude",
+        )
     if not result.dtype.isnative:
         result = result.astype(result.dtype.newbyteorder("="))
     # ascontiguousarray turns a 0-d array into a 1-d one

@@ -89,7 +89,9 @@ def _resolve_top(count: int, outputs: Array) -> Resolved:
     scores = outputs.reshape(examples, -1)
     classes = scores.shape[1]
     if count > classes:
-        raise TargetError(f"top{count} of an output with {classes} elements")
+        raise TargetError(
+            f"top{count} of an output with {classes} elements", hint=f"ask for top{classes}"
+        )
     # stable: of equal scores the first class wins, the same on every machine
     order = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :count]
     flat = order.reshape(-1)
@@ -120,11 +122,15 @@ def _position(target: Any, shape: tuple[int, ...]) -> tuple[int, Index]:
         if len(target) != len(shape):
             raise TargetError(
                 f"target {list(target)} has {len(target)} indices; the output has the shape "
-                f"{list(shape)} per example"
+                f"{list(shape)} per example",
+                hint=f"give one index per axis, such as {[0] * len(shape)}",
             )
         indices = tuple(_within(int(i), d, shape) for i, d in zip(target, shape, strict=True))
         return int(np.ravel_multi_index(indices, shape)) if shape else 0, indices
-    raise TargetError(f"a target is a class index, `topK` or a tuple of indices, not {target!r}")
+    raise TargetError(
+        f"a target is a class index, `topK` or a tuple of indices, not {target!r}",
+        hint="a list has one of these per example",
+    )
 
 
 def _within(index: int, size: int, shape: tuple[int, ...]) -> int:

@@ -173,6 +173,23 @@ def test_rows_that_depend_on_each_other_are_run_alone():
     np.testing.assert_allclose(result.values["x"], [[1, 0], [9, 0]], rtol=FLOAT32)
 
 
+def test_an_output_without_batch_axis_is_one_row():
+    text = (
+        """g (float[N, 2] x) => (float[2] y) <int64[1] a = {0}> { e = Exp(x)  y = Squeeze(e, a) }"""
+    )
+    x = np.array([[1.0, 0.0], [2.0, 0.0]], np.float32)
+    result = igrt.explain(model(text), x, target=0)
+    # Σ e^x over the first element only: e^1 - 1 and e^2 - 1
+    np.testing.assert_allclose(result.values["x"][:, 0], np.expm1([1.0, 2.0]), rtol=FLOAT32)
+
+
+def test_a_scalar_output_needs_no_target():
+    text = """g (float[N, 2] x) => (float y) { s = ReduceSum<keepdims = 0>(x)  y = Exp(s) }"""
+    result = igrt.explain(model(text), np.array([[1.0, 1.0]], np.float32))
+    np.testing.assert_allclose(result.values["x"], [[np.expm1(2.0) / 2] * 2], rtol=FLOAT32)
+    assert result.target == (0,)
+
+
 def test_a_model_without_batch_axis_is_one_example():
     text = """g (float[4] x) => (float[2] y) <float[4, 2] W = {1, 2, 3, 4, 5, 6, 7, 8}> { y = MatMul(x, W) }"""
     result = igrt.explain(model(text), np.ones(4, np.float32), target=1)

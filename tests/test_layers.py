@@ -24,8 +24,9 @@ ALLOWED = {
     "stage": {"graph", "vjp"},
     "runtime": {"quadrature", "kernels"},
     "feeds": {"stage"},
+    "engine": {"graph", "runtime", "stage", "vjp"},
     "explainer": {
-        *("attribution", "baselines", "feeds", "graph", "kernels", "methods"),
+        *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
         *("runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
@@ -41,7 +42,7 @@ ALLOWED = {
 }
 # third-party packages that only some layers may touch
 HOMES = {
-    "onnx": {"graph", "vjp", "stage", "explainer", "inspection", "export"},
+    "onnx": {"graph", "vjp", "stage", "engine", "explainer", "inspection", "export"},
     "onnxruntime": {"runtime"},
     "numba": set(),
     "click": {"cli"},

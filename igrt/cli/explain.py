@@ -130,7 +130,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     \b
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
-    """
+    """  # noqa: D301
     for file in files:
         _check_output(file)
     from igrt.explainer import Explainer
@@ -276,7 +276,6 @@ def _print_table(result: Attribution, written: list[Path]) -> None:
     width = shutil.get_terminal_size((100, 24)).columns
     click.echo(
         terminal.text(result, files=[str(w) for w in written], colour=colour, width=width),
-        nl=False,
         color=colour,
     )
 

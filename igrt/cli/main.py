@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -28,7 +29,7 @@ def cli() -> None:
 
     \b
     igrt explain model.onnx --input picture.png --preprocess imagenet -o picture.html
-    """
+    """  # noqa: D301
 
 
 for command in (explain, inspect, augment, ops, doctor):
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code of the contract."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
+    _encode(as_json)
     try:
         code = cli.main(arguments or ["--help"], prog_name="igrt", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -55,6 +57,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except Exception as error:
         sys.exit(unexpected(error, as_json=as_json))
+
+
+def _encode(as_json: bool) -> None:
+    """JSON is UTF-8 whatever the terminal; text loses what a cp1252 pipe on Windows cannot hold."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if as_json:
+            sys.stdout.reconfigure(encoding="utf-8")
+        else:
+            sys.stdout.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

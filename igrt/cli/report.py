@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from igrt.errors import IgrtError
+from igrt.errors import IgrtError, InputError, ModelError
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -22,8 +22,17 @@ def print_json(document: dict[str, Any]) -> None:
 
 def fail(error: IgrtError, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
-    _print_error(type(error).__name__, error.message, error.hint, as_json)
+    hint = error.hint or next(h for kind, h in _WHERE_TO_LOOK.items() if isinstance(error, kind))
+    _print_error(type(error).__name__, error.message, hint, as_json)
     return error.exit_code
+
+
+_WHERE_TO_LOOK: dict[type[IgrtError], str] = {
+    InputError: "`igrt explain --help` shows what can be given, `igrt inspect` what a model takes",
+    ModelError: "`igrt inspect` shows what a model is",
+    IgrtError: "`igrt doctor` shows what this machine can run",
+}
+"""Hints for errors that have none of their own, from the special to the general."""
 
 
 def misused(error: click.ClickException, *, as_json: bool) -> int:

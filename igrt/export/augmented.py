@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from igrt.attribution import write_atomically
 from igrt.errors import InputError
@@ -30,26 +34,27 @@ def save_augmented(
         What was written: file, nodes, how many of them were added, cotangent and gradients.
 
     Raises:
-        InputError: If `output` is the model itself or cannot be written.
+        InputError: If `output` is the model itself or cannot be written, or if another file is
+            where the external data would go.
     """
     if output.suffix.lower() != ".onnx":
-        raise InputError(f"cannot write {output}: it should end in .onnx")
+        raise InputError(
+            f"cannot write {output}: it should end in .onnx",
+            hint=f"name it {output.with_suffix('.onnx').name}",
+        )
+    if not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: no such folder", hint=f"mkdir -p {output.parent}")
     if output.exists() and model.exists() and output.samefile(model):
         raise InputError(f"{output} is the model itself", hint="choose another name")
     source = load(model)
     normal = normalize(source.model)
     found = differentiate(normal, wrt=wrt, of=of)
     data = serialise(found.model)
-
-    def write(path: Path) -> None:
-        path.write_bytes(data)
-
-    write_atomically(output, write)
-    for location in external_files(found.model):
-        here, there = Path(model).parent / location, output.parent / location
-        if not there.exists() or not there.samefile(here):
-            there.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(here, there)
+    copies = _copies(found.model, model.parent, output.parent)
+    for here, there in copies:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(there, partial(_copy, here))
+    write_atomically(output, lambda path: _write(data, path))
     graph = Graph(found.model)
     return {
         "model": str(model),
@@ -62,6 +67,29 @@ def save_augmented(
         "cotangent": str(graph.spec(found.cotangent)),
         "gradients": [str(graph.spec(n)) for n in found.gradients.values()],
     }
+
+
+def _copies(model: onnx.ModelProto, source: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """External data files that are not in the folder yet, and where they go."""
+    copies = []
+    for location in external_files(model):
+        here, there = source / location, folder / location
+        if not there.exists():
+            copies.append((here, there))
+        elif not there.samefile(here) and not filecmp.cmp(here, there, shallow=False):
+            raise InputError(
+                f"{there} exists and holds other data than the model's {here}",
+                hint="write into a folder of its own",
+            )
+    return copies
+
+
+def _copy(source: Path, path: Path) -> None:
+    shutil.copyfile(source, path)
+
+
+def _write(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 __all__ = ["save_augmented"]

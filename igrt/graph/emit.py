@@ -248,7 +248,7 @@ class Emitter:
         """`value` where the bool `mask` holds, else 0, also where `value` is infinite.
 
         A product with the mask: onnxruntime's Where takes 8.5 ms on 1.6 million floats on CPU, this
-        1.5 ms, and the Clip is fused into a Conv in front of it. An infinite value that is kept
+        1.8 ms, and the Clip is fused into a Conv in front of it. An infinite value that is kept
         becomes the largest finite one.
         """
         return self.finite(value) * self.cast(mask, value.dtype)

@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from igrt.errors import ModelLoadError
+from igrt.graph.text import check_text
 from igrt.graph.view import subgraphs
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -56,7 +57,8 @@ def load(model: ModelLike) -> Source:
         return _checked(_parse(model, "the byte string"), "model", None, model)
     if not isinstance(model, (str, os.PathLike)):
         raise ModelLoadError(
-            f"a model is a path, bytes or onnx.ModelProto, not {type(model).__name__}"
+            f"a model is a path, bytes or onnx.ModelProto, not {type(model).__name__}",
+            hint="pass one of these",
         )
     path = Path(model)
     try:
@@ -66,7 +68,9 @@ def load(model: ModelLike) -> Source:
             raise ModelLoadError(f"{path} is not a file", hint="name the .onnx file itself")
         data = path.read_bytes()
     except OSError as error:
-        raise ModelLoadError(f"cannot read {path}: {error.strerror}") from None
+        raise ModelLoadError(
+            f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
+        ) from None
     return _checked(_parse(data, str(path)), path.name, path.parent, data)
 
 
@@ -87,12 +91,16 @@ def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes
     if not model.graph.node and not model.graph.output:
         raise ModelLoadError(f"{name} holds no ONNX graph", hint=_format_hint(data))
     if not model.graph.output:
-        raise ModelLoadError(f"{name} has no outputs, so there is nothing to explain")
+        raise ModelLoadError(
+            f"{name} has no outputs, so there is nothing to explain",
+            hint="export it again, with the tensor to explain as an output",
+        )
     if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
         raise ModelLoadError(
             f"{name} does not say which ONNX operator set (opset) it uses",
             hint="export it again with a current exporter",
         )
+    check_text(model, name)
     for reference in external_files(model):
         _resolve(reference, name, folder)
     return Source(model, name, folder, hashlib.sha256(data).hexdigest())

@@ -7,6 +7,8 @@ from onnx import TensorProto, TypeProto, helper
 
 from igrt.specs import Dim, TensorSpec
 
+_KNOWN = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+
 
 def spec_of(name: str, type_proto: TypeProto) -> TensorSpec:
     """The spec of a tensor; sequences, optionals and maps get their kind as dtype, no shape."""
@@ -31,7 +33,7 @@ def dtype_name(elem_type: int) -> str:
     """NumPy's name of an ONNX element type; ``string`` and ``unknown`` where NumPy has none."""
     if elem_type == TensorProto.STRING:
         return "string"
-    if elem_type == TensorProto.UNDEFINED:
+    if elem_type not in _KNOWN:
         return "unknown"
     return str(helper.tensor_dtype_to_np_dtype(elem_type).name)
 

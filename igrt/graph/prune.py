@@ -42,7 +42,12 @@ def prune(
     body.node.extend(n for n in old.node if needed.intersection(n.output))
     body.initializer.extend(t for t in old.initializer if t.name in needed)
     body.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in needed)
-    body.input.extend(i for i in old.input if keep_inputs or i.name in needed)
+    # an input with a stored default (IR 3 lists every weight as one) goes when its default goes
+    body.input.extend(
+        i
+        for i in old.input
+        if i.name in needed or (keep_inputs and i.name not in graph.initializers)
+    )
     body.value_info.extend(
         i for i in old.value_info if i.name in needed and i.name not in set(outputs)
     )

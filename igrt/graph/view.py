@@ -32,7 +32,7 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the ``ai.onnx`` operators that the model imports."""
-        return self.opsets.get("", 1)
+        return int(self.opsets.get("", 1))
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:

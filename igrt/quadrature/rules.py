@@ -129,9 +129,15 @@ def fixed(name: str, n_steps: int) -> Quadrature:
     """
     rule = _RULES[canonical(name)]
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)):
-        raise InputError(f"n_steps must be a whole number, not {n_steps!r}")
+        raise InputError(
+            f"n_steps must be a whole number, not {n_steps!r}",
+            hint="leave it out to stop at the tolerance",
+        )
     if not 1 <= n_steps <= 100_000:
-        raise InputError(f"n_steps must be between 1 and 100000, not {n_steps}")
+        raise InputError(
+            f"n_steps must be between 1 and 100000, not {n_steps}",
+            hint="leave it out to stop at the tolerance",
+        )
     return rule(int(n_steps))
 
 

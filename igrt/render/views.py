@@ -165,7 +165,7 @@ def veil(strengths: Array) -> Array:
         strengths: -1 ... 1, [height, width].
     """
     colours = np.where(strengths[..., np.newaxis] > 0, rgb(0.95), rgb(-0.95))
-    opacity = np.rint(255 * np.abs(strengths) ** 0.6)[..., np.newaxis]
+    opacity = np.rint(255 * np.abs(strengths) ** 0.85)[..., np.newaxis]
     return np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
 
 

@@ -62,9 +62,11 @@ def _runtime() -> list[dict[str, Any]]:
             else "",
         )
     ]
-    for provider in ort.get_available_providers():
-        if provider in ("CPUExecutionProvider", "CUDAExecutionProvider"):
-            findings.append(_provider(provider))
+    findings += [
+        _provider(provider)
+        for provider in ort.get_available_providers()
+        if provider in ("CPUExecutionProvider", "CUDAExecutionProvider")
+    ]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         findings.append(
             _finding(

@@ -61,12 +61,21 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
             hint="use a smaller internal_batch_size or memory budget",
         )
     if doing.startswith("loading"):
-        return ModelLoadError(f"onnxruntime cannot load the model: {text}")
+        return ModelLoadError(
+            f"onnxruntime cannot load the model: {text}",
+            hint="onnx.checker.check_model(path, full_check=True) may say more",
+        )
     if kind == "InvalidArgument":
-        return InputError(f"onnxruntime refuses an input while {doing}: {text}")
+        return InputError(
+            f"onnxruntime refuses an input while {doing}: {text}",
+            hint="`igrt inspect` shows what the model takes",
+        )
     if isinstance(error, IgrtError):
         return error
-    return InternalError(f"onnxruntime failed while {doing}: {kind}: {text}")
+    return InternalError(
+        f"onnxruntime failed while {doing}: {kind}: {text}",
+        hint="run the model in onnxruntime alone; if that works, please report this",
+    )
 
 
 _NOISE = re.compile(

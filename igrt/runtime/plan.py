@@ -52,7 +52,10 @@ def plan(
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int) or value < 1
         ):
-            raise InputError(f"{name} must be a positive whole number, not {value!r}")
+            raise InputError(
+                f"{name} must be a positive whole number, not {value!r}",
+                hint="leave it out to have it chosen",
+            )
     budget = int(available_memory() * _SHARE) if memory is None else memory
     rows = min(budget, _WORTHWHILE) // max(row_bytes, 1)
     chunk = internal_batch_size or max(1, min(rows, _MOST_ROWS))

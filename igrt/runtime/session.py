@@ -21,6 +21,10 @@ _SHORT = {
 }
 
 
+_OF_THE_MODEL = {"InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "UnicodeDecodeError"}
+"""What onnxruntime raises for a broken model; anything else while CUDA starts is blamed on CUDA."""
+
+
 class Session(Protocol):
     """What the runtime needs of a loaded model."""
 
@@ -109,10 +113,13 @@ def full_name(provider: str) -> str:
 
 def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
     available = ort.get_available_providers()
+    cuda = provider == "CUDAExecutionProvider"
     if provider not in available:
         raise ProviderError(
-            f"{provider} is not part of the installed onnxruntime, which has {', '.join(available)}",
-            hint="pip install 'igrt[gpu]' in an environment without igrt[cpu]; `igrt doctor` tells more",
+            f"{provider} is not part of the installed onnxruntime: it has {', '.join(available)}",
+            hint="pip install 'igrt[gpu]' in an environment without igrt[cpu]"
+            if cuda
+            else "use one of these, or auto",
         )
     options = ort.SessionOptions()
     options.log_severity_level = 4
@@ -124,7 +131,6 @@ def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: i
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder)
         )
-    cuda = provider == "CUDAExecutionProvider"
     if cuda:
         # TF32 keeps 10 bits of mantissa: not enough for a completeness gap of 1e-5
         providers: list[Any] = [(provider, {"use_tf32": "0"}), "CPUExecutionProvider"]
@@ -133,16 +139,18 @@ def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: i
     try:
         session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        if cuda:
+        reason = translated(error, doing="loading the model")
+        if cuda and type(error).__name__ not in _OF_THE_MODEL:
             raise ProviderError(
-                f"{provider} does not work here: {str(error).strip().splitlines()[0][:200]}",
+                f"{provider} does not work here: {reason.message}",
                 hint="`igrt doctor` says what is missing",
             ) from None
-        raise translated(error, doing="loading the model") from None
-    if session.get_providers()[0] != provider:
+        raise reason from None
+    chosen = session.get_providers()[0]
+    if chosen != provider:
         raise ProviderError(
-            f"{provider} was asked for, but onnxruntime silently chose {session.get_providers()[0]}",
-            hint="the CUDA libraries or the driver are missing; `igrt doctor` says which",
+            f"{provider} was asked for, but onnxruntime silently chose {chosen}",
+            hint="its libraries or its driver are missing; `igrt doctor` says more",
         )
     return session
 

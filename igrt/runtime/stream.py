@@ -19,6 +19,10 @@ from igrt.specs import Array, Feeds
 Progress = Callable[[int, int], None]
 """Called with the gradient evaluations done and those planned so far."""
 
+_UNBOUNDED = 1e15
+"""A gradient beyond this is taken as infinite. Rules give a huge finite slope at singular points
+(1e22 for the square root at 0 in float32), so that masks behind them still work."""
+
 _SUMS_BYTES = 256 << 20
 """Memory for the float64 sums of the paths in work at a time."""
 
@@ -35,8 +39,8 @@ class Paths:
         baseline: Row in `baselines` of each path, [paths] int64.
         cotangents: One per path, [paths, *output shape].
         others: Further inputs of the model that have a row per example, by name.
-        shared: Further inputs that are the same for every row, by name.
-        batched: Whether the model has a batch axis; without one, a run takes a single row.
+        batched: Whether the model's inputs have a batch axis; without, a run takes a single row.
+        output_batched: Whether the explained output has one; without, likewise.
     """
 
     inputs: Mapping[str, Array]
@@ -45,8 +49,8 @@ class Paths:
     baseline: Array
     cotangents: Array
     others: Mapping[str, Array]
-    shared: Mapping[str, Array]
     batched: bool
+    output_batched: bool
 
     def __len__(self) -> int:
         return len(self.example)
@@ -133,7 +137,7 @@ def integrate(
     work = _Work(session, kernels, paths, scheme, gradients, cotangent)
     state = _State(free=list(range(work.slots)), waiting=deque(range(len(paths))))
     state.planned = len(paths) * len(scheme.stages[0].alphas)
-    chunk = chunk if paths.batched else 1
+    chunk = chunk if paths.batched and paths.output_batched else 1
     while state.waiting or state.busy:
         while state.waiting and state.free and len(state.queue) < chunk:
             _admit(work, state)
@@ -241,15 +245,16 @@ class _Work:
                     f"{len(rows)} rows of {list(self.paths.inputs[name].shape[1:])}"
                 )
             flat = np.ascontiguousarray(gradient).reshape(len(rows), -1)
-            if not np.isfinite(flat).all():
-                raise self._not_finite(name, flat, rows, busy)
+            # NaN fails the comparison, too
+            if not (-_UNBOUNDED < flat.min(initial=0) and flat.max(initial=0) < _UNBOUNDED):
+                self._refuse_unbounded(name, flat, rows, busy)
             self.kernels.accumulate(self.sums[name], flat, slots, weights)
 
     def _feeds(
         self, rows: Sequence[_Row], slots: Array, alphas: Array, busy: Mapping[int, _Slot]
     ) -> Feeds:
         paths, count = self.paths, len(rows)
-        feeds: dict[str, Array] = dict(paths.shared)
+        feeds: dict[str, Array] = {}
         for name in self.names:
             points = self.points.get(name)
             if points is None or len(points) < count:
@@ -262,9 +267,9 @@ class _Work:
         of_row = np.fromiter((busy[r.slot].path for r in rows), dtype=np.int64, count=count)
         for name, array in paths.others.items():
             picked = array[paths.example[of_row]]
-            feeds[name] = picked if paths.batched else picked[0]
+            feeds[name] = picked if paths.batched else np.asarray(picked[0])
         picked = paths.cotangents[of_row]
-        feeds[self.cotangent] = picked if paths.batched else picked[0]
+        feeds[self.cotangent] = picked if paths.output_batched else np.asarray(picked[0])
         return feeds
 
     def settle(self, index: int, slot: _Slot) -> bool:
@@ -299,17 +304,20 @@ class _Work:
         self.kernels.multiply_difference(np.ascontiguousarray(mean), x, b, out)
         return out
 
-    def _not_finite(
+    def _refuse_unbounded(
         self, name: str, flat: Array, rows: Sequence[_Row], busy: Mapping[int, _Slot]
-    ) -> NonFiniteError:
-        row = int(np.argmax(~np.isfinite(flat).all(axis=1)))
-        example = int(self.paths.example[busy[rows[row].slot].path])
-        count = int((~np.isfinite(flat[row])).sum())
-        return NonFiniteError(
-            f"the gradient of `{name}` has {count} NaN or infinite elements at alpha = "
-            f"{rows[row].alpha:.6g} on the path of example {example}",
-            hint="use a baseline from which the path avoids the singular point",
-        )
+    ) -> None:
+        """Raise unless it is only where input and baseline agree, whose attribution is 0."""
+        for row, gradient in zip(rows, flat, strict=True):
+            moves = self.x[name][row.slot] != self.b[name][row.slot]
+            count = int((moves & ~(np.abs(gradient) < _UNBOUNDED)).sum())
+            if count:
+                example = int(self.paths.example[busy[row.slot].path])
+                raise NonFiniteError(
+                    f"the gradient of `{name}` is NaN, infinite or beyond {_UNBOUNDED:g} in {count} "
+                    f"elements at alpha = {row.alpha:.6g} on the path of example {example}",
+                    hint="use a baseline from which the path avoids the singular point",
+                )
 
 
 __all__ = ["Integrals", "Paths", "Progress", "integrate"]

@@ -132,7 +132,7 @@ def explained_output(graph: Graph, of: str | None) -> TensorSpec:
         InputError: If there is none of that name or it is no float tensor.
     """
     if of is None:
-        spec = next((o for o in graph.outputs if o.is_float), None)
+        spec = next((o for o in graph.outputs if o.is_float and _varies(graph, o.name)), None)
         if spec is None:
             listed = ", ".join(str(o) for o in graph.outputs)
             raise NoGradientPath(
@@ -141,6 +141,14 @@ def explained_output(graph: Graph, of: str | None) -> TensorSpec:
             )
         return spec
     return _float_tensor(graph, of, "explain")
+
+
+def _varies(graph: Graph, name: str) -> bool:
+    """Whether a tensor depends on an input at all; some exporters put constants out."""
+    fed = {i.name for i in graph.inputs}
+    return name in fed or any(
+        fed.intersection(all_inputs(graph.nodes[i])) for i in graph.ancestors([name])
+    )
 
 
 def attributed_tensors(graph: Graph, wrt: Sequence[str] | None) -> tuple[TensorSpec, ...]:
@@ -155,13 +163,16 @@ def attributed_tensors(graph: Graph, wrt: Sequence[str] | None) -> tuple[TensorS
             listed = ", ".join(str(i) for i in graph.inputs) or "none"
             raise InputError(
                 f"no input of the model is a float tensor: {listed}",
-                hint="name the inner float tensor to attribute to, such as the embedding lookup's output",
+                hint="name the inner float tensor to attribute to, such as an embedding lookup's",
             )
         return specs
     if isinstance(wrt, str):
         raise InputError("`wrt` is a list of names, not one text", hint=f"write wrt=[{wrt!r}]")
     if not wrt or len(set(wrt)) != len(wrt):
-        raise InputError(f"`wrt` names no tensor, or one twice: {list(wrt)}")
+        raise InputError(
+            f"`wrt` names no tensor, or one twice: {list(wrt)}",
+            hint="name each tensor once, or leave it out for all float inputs",
+        )
     return tuple(_float_tensor(graph, name, "attribute to") for name in wrt)
 
 
@@ -173,10 +184,26 @@ def _float_tensor(graph: Graph, name: str, purpose: str) -> TensorSpec:
             hint=did_you_mean(name, sorted(graph.names), candidates),
         )
     spec = graph.spec(name)
-    if not spec.is_float and spec.dtype != "unknown":
-        raise InputError(f"cannot {purpose} {spec}: it is no float tensor")
+    if spec.dtype == "unknown":
+        raise InputError(
+            f"cannot {purpose} `{name}`: the element type of `{name}` is not known",
+            hint="the operator that makes it is not part of ONNX; name a tensor behind it",
+        )
+    if not spec.is_float:
+        raise InputError(
+            f"cannot {purpose} {spec}: it is no float tensor",
+            hint="name a float tensor, such as the output of an embedding lookup",
+        )
+    if spec.dtype == "unknown" and name in graph.producers:
+        raise InputError(
+            f"cannot {purpose} `{name}`: the model does not say what type it has",
+            hint="name another tensor, or add its type to the model's value_info",
+        )
     if name in graph.initializers:
-        raise InputError(f"cannot {purpose} `{name}`: it is a stored constant of the model")
+        raise InputError(
+            f"cannot {purpose} `{name}`: it is a stored constant of the model",
+            hint="name an input or a tensor that a node makes",
+        )
     return spec
 
 

@@ -34,7 +34,9 @@ def sum_to(emit: Emitter, ct: Value, primal: Value, others: Sequence[Value] = ()
     axes = []
     for axis in range(rank):
         verdict = _is_broadcast(
-            ours[axis], [s[axis] for s in against] if known_others else None, seen and seen[axis]
+            ours[axis],
+            [s[axis] for s in against] if known_others else None,
+            seen[axis] if seen else None,
         )
         if verdict is None:
             return _sum_to_unknown(emit, ct, primal)

@@ -113,8 +113,9 @@ def pullback(
             if gradient is not None:
                 pending[node.proto.input[i]].append(gradient)
     for name in wrt:
-        if name not in gradients and pending.get(name):
-            gradients[name] = _total(emit, pending, name)
+        total = _total(emit, pending, name)
+        if total is not None:
+            gradients[name] = total
     return gradients
 
 

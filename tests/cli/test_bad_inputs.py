@@ -59,6 +59,8 @@ BAD_MODELS = {
     " g (int64[N,3] x) => (float[N,3] y) { h = Cast<to = 1>(x) y = Tanh(h) }",
     "wrong_types": '<ir_version: 8, opset_import: ["" : 17]>'
     " g (float[N,3] x) => (float[N,3] y) <int64[3] w = {1, 2, 3}> { y = Add(x, w) }",
+    "orphan": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g (float[N,3] x) => (float[N,3] y) { z = Tanh(x) }",
     # tanh(inf) = 1, but the slope at 0 is 1e60, more than float32 holds
     "steep": '<ir_version: 8, opset_import: ["" : 17]>'
     " g (float[N,3] x) => (float[N,3] y) <float large = {1e30}>"
@@ -108,6 +110,16 @@ def workshop(shared_folder: Path) -> Path:
     (here / "truncated.onnx").write_bytes(whole[: len(whole) * 2 // 3])
     for name, location in (("lost", "weights.bin"), ("upwards", "../w"), ("absolute", "/etc/w")):
         (here / f"{name}.onnx").write_bytes(external(location).SerializeToString())
+    # all fields before and behind keep their lengths, so that only the changed one is wrong
+    tanh = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,3] xx) => (float[N,3] y)'
+        "{ y = Tanhh(xx) }"
+    ).SerializeToString()
+    (here / "latin.onnx").write_bytes(tanh.replace(b"xx", b"x\xe9").replace(b"Tanhh", b"Hardm"))
+    (here / "latin_operator.onnx").write_bytes(tanh.replace(b"Tanhh", b"Tanh\xe9"))
+    typed = onnx.parser.parse_model(BAD_MODELS["rounded"])
+    typed.graph.input[0].type.tensor_type.elem_type = 77
+    (here / "new_type.onnx").write_bytes(typed.SerializeToString())
     (here / "folder.onnx").mkdir()
     os.mkfifo(here / "pipe.npy")
 
@@ -182,7 +194,7 @@ MODEL = [
     bad("explain json.onnx -i row.npy", 1, "not an ONNX model"),
     bad("explain pickle.onnx -i row.npy", 1, "not an ONNX model", "pickle"),
     bad("explain zip.onnx -i row.npy", 1, "not an ONNX model", "PyTorch"),
-    bad("explain hdf5.onnx -i row.npy", 1, "not an ONNX model", "HDF5"),
+    bad("explain hdf5.onnx -i row.npy", 1, "no ONNX graph", "HDF5"),
     bad("explain tflite.onnx -i row.npy", 1, "not an ONNX model", "TensorFlow Lite"),
     bad("explain ort.onnx -i row.npy", 1, "not an ONNX model", ".ort format"),
     bad("explain lfs.onnx -i row.npy", 1, "not an ONNX model", "git lfs pull"),
@@ -201,8 +213,14 @@ MODEL = [
     bad("explain unknown_operator.onnx -i row.npy", 1, "Frobnicate"),
     bad("explain foreign.onnx -i row.npy", 1, "com.example.Secret"),
     bad("explain beside_foreign.onnx -i row.npy", 1, "com.example.Secret"),
-    bad("explain beside_foreign.onnx -i row.npy --of z --wrt x", 1, "com.example"),
-    bad("explain wrong_types.onnx -i row.npy", 1, "wrong_types"),
+    bad("explain beside_foreign.onnx -i row.npy --wrt h", 2, "`h`", "type"),
+    bad("explain orphan.onnx -i row.npy", 1, "`y`"),
+    bad("inspect orphan.onnx", 1, "`y`"),
+    bad("augment orphan.onnx -o more.onnx", 1, "`y`"),
+    bad("explain latin.onnx -i row.npy", 1, "not UTF-8", r"b'x\xe9'"),
+    bad("explain latin_operator.onnx -i row.npy", 1, "not UTF-8", r"b'Tanh\xe9'"),
+    bad("explain new_type.onnx -i row.npy", 2, "float", "x: unknown[N, 3]"),
+    bad("explain wrong_types.onnx -i row.npy", 1, "onnxruntime", "Add", "tensor(int64)"),
     bad("explain lost.onnx -i row.npy", 1, "weights.bin", "missing"),
     bad("explain upwards.onnx -i row.npy", 1, "../w", "outside its own folder"),
     bad("explain absolute.onnx -i row.npy", 1, "/etc/w", "outside its own folder"),
@@ -262,7 +280,7 @@ PICTURES = [
     bad("explain picture.onnx -i picture.png", 2, "picture.png", "pixels", "imagenet"),
     bad("explain picture.onnx -i cut.png --preprocess unit", 2, "cut.png", "damaged"),
     bad("explain picture.onnx -i prose.png --preprocess unit", 2, "not a picture"),
-    bad("explain picture.onnx -i bomb.png --preprocess unit", 2, "20000x20000", "50,000,000"),
+    bad("explain picture.onnx -i bomb.png --preprocess unit", 2, "bomb.png", "50,000,000 pixels"),
     bad("explain picture.onnx -i picture.png --preprocess std.toml", 2, "`std`", "above 0"),
     bad("explain picture.onnx -i picture.png --preprocess key.toml", 2, "`means`", "`mean`"),
     bad("explain picture.onnx -i picture.png --preprocess type.toml", 2, "`mean`", "finite"),
@@ -297,6 +315,7 @@ BASELINES = [
     bad("explain mlp.onnx -i row.npy -b blur:2", 2, "no spatial axes"),
     bad("explain picture.onnx -i picture.png --preprocess unit -b blur:0", 2, "sigma above 0"),
     bad("explain mlp.onnx -i row.npy -b uniform:-1", 2, "seed", "-1"),
+    bad("explain mlp.onnx -i row.npy -b uniform:1.5", 2, "seed", "1.5"),
     bad("explain mlp.onnx -i row.npy -b wide.npy", 2, "wide.npy", "[1, 5]"),
     bad("explain mlp.onnx -i rows.npy -b pairs.npy", 2, "pairs.npy", "[2, 2]"),
     bad("explain mlp.onnx -i row.npy -b rows.npy", 2, "baseline of `x`", "[4, 3]", "[1, 3]"),
@@ -412,7 +431,7 @@ def test_mutated_models_end_in_an_answer_or_an_error(
     mutant, codes = tmp_path / "mutant.onnx", []
     for round_ in range(200):
         changed = bytearray(data)
-        for _ in range(rng.randint(1, 4)):
+        for _ in range(rng.randint(1, 2)):
             at = rng.randrange(len(changed))
             match rng.randrange(4):
                 case 0:
@@ -429,5 +448,5 @@ def test_mutated_models_end_in_an_answer_or_an_error(
         assert outcome.code in (0, 1, 2), said
         assert "Traceback" not in outcome.err and "unexpected" not in outcome.err, said
         codes.append(outcome.code)
-    # a generator that only made rubbish, or only harmless changes, would test nothing
-    assert 20 < codes.count(0) < 180
+    # changes that were all fatal, or all harmless, would test nothing
+    assert codes.count(0) > 10 and codes.count(1) > 10

@@ -274,9 +274,7 @@ def test_reshape_like_of_an_unknown_batch_needs_no_shape(emit):
     x = emit.value("x")
     back = emit.reshape_like(emit.Flatten(x), x)
     assert back.shape == ("N", 3, 4)
-    assert "Shape" not in {
-        n.op_type for n in emit.nodes if n.output[0] in emit.nodes[-1].input
-    }
+    assert "Shape" not in {n.op_type for n in emit.nodes if n.output[0] in emit.nodes[-1].input}
     data = np.ones((2, 3, 4), np.float32)
     got = run(emit, back, {"x": data, "i": np.zeros(2, np.int64)})
     np.testing.assert_array_equal(got, data)

@@ -222,7 +222,9 @@ def test_data_in_no_regular_file(folder):
     assert "missing" in refusal(at(folder, with_external("pipe"))).message
 
 
-@pytest.mark.parametrize("given", [with_external("w.bin"), with_external("w.bin").SerializeToString()])
+@pytest.mark.parametrize(
+    "given", [with_external("w.bin"), with_external("w.bin").SerializeToString()]
+)
 def test_a_model_from_memory_has_no_folder(given):
     error = refusal(given)
     assert "only a file can have" in error.message

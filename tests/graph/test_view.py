@@ -20,7 +20,10 @@ TEXT = """
         y = Add (h, default)
         unused = Neg (h)
         n = If (c) <
-            then_branch = t () => (float a) { inner = Mul (y, y) a = ReduceSum <keepdims = 0> (inner) },
+            then_branch = t () => (float a) {
+                inner = Mul (y, y)
+                a = ReduceSum <keepdims = 0> (inner)
+            },
             else_branch = e () => (float b) { b = ReduceMax <keepdims = 0> (h) }
         >
         z = com.microsoft.Odd (n)

@@ -43,8 +43,8 @@ def paths(examples=3, features=5, others=None, seed=0):
         baseline=index,
         cotangents=np.ones((examples, 1), np.float32),
         others=others or {},
-        shared={},
         batched=True,
+        output_batched=True,
     )
 
 
@@ -113,7 +113,7 @@ def test_out_of_memory_with_a_single_row_is_reported():
 
 def test_nan_in_a_gradient_names_the_step_and_the_input():
     p = paths(examples=2)
-    with pytest.raises(NonFiniteError, match=r"gradient of `x` has \d+ NaN .* alpha = 0\.\d+"):
+    with pytest.raises(NonFiniteError, match=r"gradient of `x` is NaN.* in \d+ elements at alpha = 0\.\d+"):
         run(CubicSession(fail=0.4), p, scheme_for("midpoint", 9, 1e-2))
 
 

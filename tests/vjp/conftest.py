@@ -57,7 +57,46 @@ class GlobalMaxPool(OpRun):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-REPAIRED: list[type[OpRun]] = [ConvTranspose, GlobalLpPool, GlobalMaxPool]
+class LRN(OpRun):
+    """The reference takes the batch for the channels, and four axes only."""
+
+    def _run(self, x, *, alpha=None, beta=None, bias=None, size=None):  # type: ignore[no-untyped-def]
+        before, count = (size - 1) // 2, x.shape[1]
+        squares = np.stack(
+            [
+                (x[:, max(0, c - before) : min(count, c - before + size)] ** 2).sum(axis=1)
+                for c in range(count)
+            ],
+            axis=1,
+        )
+        return ((x / (bias + alpha / size * squares) ** beta).astype(x.dtype),)
+
+
+class LpNormalization(OpRun):
+    """The reference forgets the absolute value in the 1-norm."""
+
+    def _run(self, x, *, axis=None, p=None):  # type: ignore[no-untyped-def]
+        norm = np.linalg.norm(x, ord=p or 2, axis=-1 if axis is None else axis, keepdims=True)
+        return (np.divide(x, norm, out=np.zeros_like(x), where=norm != 0),)
+
+
+class MeanVarianceNormalization(OpRun):
+    """The reference mixes float32 into float64."""
+
+    def _run(self, x, *, axes=None):  # type: ignore[no-untyped-def]
+        axes = (0, 2, 3) if axes is None else tuple(axes)
+        deviation = x.std(axis=axes, keepdims=True)
+        return ((x - x.mean(axis=axes, keepdims=True)) / (deviation + 1e-9),)
+
+
+REPAIRED: list[type[OpRun]] = [
+    ConvTranspose,
+    GlobalLpPool,
+    GlobalMaxPool,
+    LRN,
+    LpNormalization,
+    MeanVarianceNormalization,
+]
 """Operators that `onnx.reference` gets wrong, in a version that is right."""
 
 
@@ -267,7 +306,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
 
 @pytest.fixture
 def adjoint(rng: np.random.Generator) -> Callable[..., None]:
-    """Check <ct, f(v)> = <f*(ct), v> in onnxruntime for an operator that is linear in its first input.
+    """Check <ct, f(v)> = <f*(ct), v> in onnxruntime for an operator linear in its first input.
 
     For operators that `onnx.reference` gets wrong: the forward kernel is the oracle.
     """
@@ -288,7 +327,11 @@ def adjoint(rng: np.random.Generator) -> Callable[..., None]:
             "g",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape or x.shape)],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * x.ndim)],
-            [numpy_helper.from_array(a, n) for a, n in zip(singles[1:], names[1:]) if a is not None],
+            [
+                numpy_helper.from_array(a, f"i{i}")
+                for i, a in enumerate(singles[1:])
+                if a is not None
+            ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
         model.ir_version = 10
@@ -305,7 +348,7 @@ def adjoint(rng: np.random.Generator) -> Callable[..., None]:
 
 @pytest.fixture
 def gradient() -> Callable[..., np.ndarray]:
-    """Gradient of <ct, f(x)> in onnxruntime, for exact expectations at kinks."""
+    """Gradient of <ct, last output> in onnxruntime, for exact expectations at kinks."""
 
     def compute(
         op_type: str,
@@ -314,12 +357,14 @@ def gradient() -> Callable[..., np.ndarray]:
         ct: np.ndarray,
         shape: Sequence[int | str | None] | None = None,
         opset: int = 18,
+        outputs: int = 1,
         **attributes: Any,
     ) -> np.ndarray:
         names = ["x", *(f"i{i}" for i in range(len(stored)))]
+        made = [*(f"y{i}" for i in range(outputs - 1)), "y"]
         elem = helper.np_dtype_to_tensor_dtype(x.dtype)
         graph = helper.make_graph(
-            [helper.make_node(op_type, names, ["y"], name="node", **attributes)],
+            [helper.make_node(op_type, names, made, name="node", **attributes)],
             "g",
             [helper.make_tensor_value_info("x", elem, shape or x.shape)],
             [helper.make_tensor_value_info("y", elem, [None] * ct.ndim)],

@@ -59,9 +59,10 @@ def build(shapes, kinds):
     # every input is used, so that onnxruntime keeps it
     node = helper.make_node("Sum", names, ["y"])
     model = helper.make_model(
-        helper.make_graph([node], "g", inputs, [y]), opset_imports=[helper.make_opsetid("", 18)]
+        helper.make_graph([node], "g", inputs, [y]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
     )
-    model.ir_version = 10
     emit = Emitter(Graph(model))
     values = [emit.value(n) for n in names]
     emit.named(sum_to(emit, values[0], values[1], values[2:]), "result")
@@ -124,7 +125,7 @@ def test_the_same_symbol_is_not_summed():
     ]
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([helper.make_node("Sum", ["ct", "primal"], ["y"])], "g", inputs, [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     emit = Emitter(Graph(model))
     ct = emit.value("ct")
     assert sum_to(emit, ct, emit.value("primal")) is ct

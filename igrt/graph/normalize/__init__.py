@@ -21,7 +21,7 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    return name_nodes(sort_nodes(raise_opset(inline_functions(copy))))
+    return name_nodes(raise_opset(sort_nodes(inline_functions(copy))))
 
 
 __all__ = ["inline_functions", "name_nodes", "normalize", "raise_opset", "sort_nodes"]

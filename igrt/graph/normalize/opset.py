@@ -26,6 +26,12 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         ModelLoadError: If the opset is older than 7, newer than 26, or cannot be converted.
     """
     version = opset_of(model)
+    if model.ir_version > onnx.IR_VERSION:
+        raise ModelLoadError(
+            f"the model is written in IR version {model.ir_version}; the installed onnx package "
+            f"knows up to {onnx.IR_VERSION}",
+            hint="upgrade onnx, or export the model with an older one",
+        )
     if version > NEWEST:
         raise ModelLoadError(
             f"the model uses opset {version}; onnxruntime accepts up to {NEWEST}",
@@ -39,6 +45,8 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if version >= OLDEST:
         return model
     _refuse_unknown(model, version)
+    # below IR version 4 the converter insists on stored tensors being listed as inputs as well
+    model.ir_version = max(4, model.ir_version)
     try:
         raised = version_converter.convert_version(model, OLDEST)
     except Exception as error:  # the C++ converter raises RuntimeError and its own kinds
@@ -47,9 +55,30 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f"opset {version} cannot be raised to {OLDEST}: {reason}",
             hint=f"export the model with opset {OLDEST} or newer",
         ) from None
+    if version < 11:
+        _keep_positions(raised)
     if not raised.metadata_props:  # dropped by the converter of some versions of onnx
         raised.metadata_props.extend(model.metadata_props)
     return raised
+
+
+def _keep_positions(raised: onnx.ModelProto) -> None:
+    """Say how Resize and Upsample map positions, which they did in one way before opset 11.
+
+    The converter leaves it to the defaults of opset 11, which are another way.
+    """
+    stored = {t.name: t for t in raised.graph.initializer}
+    stored |= {n.output[0]: n.attribute[0].t for n in raised.graph.node if n.op_type == "Constant"}
+    for node in raised.graph.node:
+        if node.op_type != "Resize" or node.domain not in ("", "ai.onnx"):
+            continue
+        scales = stored.get(node.input[2]) if len(node.input) > 2 else None
+        shrinks = scales is not None and bool((onnx.numpy_helper.to_array(scales) < 1).any())
+        added = {
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "ceil" if shrinks else "floor",  # as onnxruntime does at opset 10
+        }
+        node.attribute.extend(onnx.helper.make_attribute(n, a) for n, a in added.items())
 
 
 def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
@@ -68,7 +97,7 @@ def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the ``ai.onnx`` operators that the model imports."""
-    return max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return int(max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
 
 
 def pin_ir_version(model: onnx.ModelProto) -> None:

@@ -32,6 +32,12 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
                         hint="the model is damaged; export it again",
                     )
         ready.update(node.output)
+    for output in model.graph.output:
+        if output.name not in ready:
+            raise ModelLoadError(
+                f"no node makes the output `{output.name}`",
+                hint="the model is damaged; export it again",
+            )
     if ordered:
         return model
     sorter = TopologicalSorter(
@@ -44,7 +50,10 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
         order = list(sorter.static_order())
     except CycleError as error:
         names = ", ".join(f"`{nodes[i].name or nodes[i].op_type}`" for i in error.args[1][:4])
-        raise ModelLoadError(f"nodes depend on each other in a circle: {names}") from None
+        raise ModelLoadError(
+            f"nodes depend on each other in a circle: {names}",
+            hint="the model is damaged; export it again",
+        ) from None
     copies = [onnx.NodeProto.FromString(nodes[i].SerializeToString()) for i in order]
     del model.graph.node[:]
     model.graph.node.extend(copies)

@@ -51,7 +51,7 @@ def conv_transpose_x(emit: Emitter, node: Node, ct: Value) -> Value:
     x, w = node["X"], node["W"]
     win = transposed_window(emit, node, emit.dims(x, 2), emit.dims(w, 2))
     ct, pads = _explicitly_padded(emit, ct, win)
-    gradient = emit.Conv(
+    return emit.Conv(
         ct,
         w,
         pads=pads,
@@ -59,11 +59,6 @@ def conv_transpose_x(emit: Emitter, node: Node, ct: Value) -> Value:
         dilations=list(win.dilations),
         group=node.attr("group", 1),
     )
-    if not _longer(node, win) or (
-        gradient.static_shape is not None and gradient.static_shape == x.static_shape
-    ):
-        return gradient
-    return emit.Slice(gradient, [0] * win.rank, emit.dims(x, 2), win.axes)
 
 
 @vjp("ConvTranspose", "W")
@@ -72,14 +67,6 @@ def conv_transpose_w(emit: Emitter, node: Node, ct: Value) -> Value:
     x, w = node["X"], node["W"]
     win = transposed_window(emit, node, emit.dims(x, 2), emit.dims(w, 2))
     return _correlate(emit, ct, x, win, node.attr("group", 1))
-
-
-def _longer(node: Node, win: Window) -> bool:
-    """Whether the output of a ConvTranspose has room for more windows than inputs."""
-    extra = node.attr("output_padding") or [0] * win.rank
-    return bool(node.attr("output_shape")) or any(
-        e >= s for e, s in zip(extra, win.strides, strict=True)
-    )
 
 
 def _flipped(emit: Emitter, w: Value, shape: tuple[int, ...], group: int) -> Value:
@@ -101,17 +88,16 @@ def _flipped(emit: Emitter, w: Value, shape: tuple[int, ...], group: int) -> Val
     return emit.Slice(w, back, [_TO_THE_FRONT] * len(axes), axes, back)
 
 
-def _transposed(
-    emit: Emitter, ct: Value, w: Value, sizes: Value, win: Window, group: int
-) -> Value:
+def _transposed(emit: Emitter, ct: Value, w: Value, sizes: Value, win: Window, group: int) -> Value:
     """ConvTranspose of the cotangent, cut to the sizes of the forward input."""
     pads, step = win.pads, emit.constant(win.strides)
     covered = (emit.dims(ct, 2) - 1) * step + win.extent
     # what no window reaches behind the last one: less than a stride
     rest = (sizes + win.begin + win.end - covered).constant
-    if pads is not None and all(s == 1 for s in win.strides):
+    if pads is None:
+        rest = None
+    elif all(s == 1 for s in win.strides):
         rest = np.zeros(win.rank, np.int64)
-    exact = pads is not None and rest is not None
     full = emit.ConvTranspose(
         ct,
         w,
@@ -119,9 +105,9 @@ def _transposed(
         dilations=list(win.dilations),
         group=group,
         pads=pads,
-        output_padding=[int(r) for r in rest] if exact else [s - 1 for s in win.strides],
+        output_padding=[s - 1 for s in win.strides] if rest is None else [int(r) for r in rest],
     )
-    if exact:
+    if rest is not None:
         return full
     start = win.begin if pads is None else emit.constant([0] * win.rank)
     return emit.Slice(full, start, start + sizes, win.axes)

@@ -10,7 +10,7 @@ from igrt.vjp.registry import vjp
 
 @vjp("Einsum", "Inputs", variadic=True)
 def einsum(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
-    """Xₖ‾ = einsum(Ȳ, the other operands → the letters of Xₖ).
+    """Xₖ‾ is the Einsum of Ȳ and the other operands with the letters of Xₖ as its output.
 
     A letter of Xₖ that occurs nowhere else was summed: its axis is expanded. One that Xₖ repeats
     took a diagonal: a unit matrix puts the numbers back there.

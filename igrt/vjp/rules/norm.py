@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from igrt.graph import Emitter, Node, Value
+from igrt.vjp.geometry import identity
 from igrt.vjp.registry import vjp
 
 
@@ -47,9 +48,10 @@ def batch_normalization_scale(emit: Emitter, node: Node, ct: Value) -> Value:
 
 
 @vjp("BatchNormalization", "B")
-def batch_normalization_b(emit: Emitter, node: Node, ct: Value) -> Value:
+@vjp("InstanceNormalization", "B")
+def channel_bias(emit: Emitter, node: Node, ct: Value) -> Value:
     """β‾ = Σ ȳ over batch and space."""
-    summed = emit.ReduceSum(ct, _all_but_channels(node["X"]), keepdims=0)
+    summed = emit.ReduceSum(ct, [0, *range(2, node.output.rank)], keepdims=0)
     return emit.cast(summed, node["B"].dtype)
 
 
@@ -131,12 +133,6 @@ def instance_normalization_scale(emit: Emitter, node: Node, ct: Value) -> Value:
     return emit.ReduceSum(_rows(emit, ct) * normal, [0, 2], keepdims=0)
 
 
-@vjp("InstanceNormalization", "B")
-def instance_normalization_b(emit: Emitter, node: Node, ct: Value) -> Value:
-    """β‾ = Σ ȳ over batch and space."""
-    return emit.ReduceSum(ct, _all_but_channels(node["input"]), keepdims=0)
-
-
 @vjp("LRN", "X")
 def lrn(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = x·s^-β with s = κ + α/n·Σx² over n channels around.
@@ -144,17 +140,24 @@ def lrn(emit: Emitter, node: Node, ct: Value) -> Value:
     x‾ = ȳ·s^-β - 2·α·β/n·x·Σ ȳ·y/s over the channels whose window this one is in.
     """
     x, y, size = node["X"], node.output, node.attr("size")
-    alpha, beta = node.attr("alpha", 1e-4), node.attr("beta", 0.75)
-    before, behind = (size - 1) // 2, size // 2
-    mean_square = _channel_means(emit, x * x, size, [before, 0, behind, 0])
+    alpha: float = node.attr("alpha", 1e-4)
+    beta: float = node.attr("beta", 0.75)
+    count = emit.dims(x, 1, 2)
+    units = emit.Unsqueeze(identity(emit, count, x), [0, 1])
+    pads = [(size - 1) // 2, 0, size // 2, 0]
+    # the matrix of the mean over a window of channels, zeros around included: a MatMul is several
+    # times faster than an AveragePool along the channels
+    given = {"kernel_shape": [size, 1], "pads": pads, "count_include_pad": 1}
+    window = emit.Squeeze(emit.AveragePool(units, **given), [0, 1])
+    mean_square = emit.reshape_like(emit.MatMul(window, _rows(emit, x * x)), x)
     s = mean_square * alpha + node.attr("bias", 1.0)
     if beta == 0.75:  # two roots are several times faster than a power
         root = emit.Sqrt(s)
         direct = ct / (root * emit.Sqrt(root))
     else:
         direct = ct * s ** (-beta)
-    spread = _channel_means(emit, ct * y / s, size, [behind, 0, before, 0])
-    return direct - x * spread * (2.0 * alpha * beta)
+    back = emit.MatMul(emit.Transpose(window, perm=[1, 0]), _rows(emit, ct * y / s))
+    return direct - x * emit.reshape_like(back, x) * (2.0 * alpha * beta)
 
 
 @vjp("LayerNormalization", "X", every_output=True)
@@ -205,12 +208,14 @@ def lp_normalization(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("MeanVarianceNormalization", "X")
 def mean_variance_normalization(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = (x - μ)/(σ + ε), hence x‾ = (ȳ - mean ȳ)/(σ + ε) - y·mean(ȳ·y)/σ, its end 0 at σ = 0."""
-    x, y, axes = node["X"], node.output, list(node.attr("axes") or [0, 2, 3])
+    x, axes = node["X"], list(node.attr("axes") or [0, 2, 3])
     centred = x - emit.ReduceMean(x, axes)
     sigma = emit.Sqrt(emit.ReduceMean(centred * centred, axes))
-    safe = emit.Where(emit.Greater(sigma, 0.0), sigma, 1.0)
+    some = emit.Greater(sigma, 0.0)
+    y = centred / (sigma + 1e-9)  # onnxruntime's own is NaN at σ = 0
     straight = (ct - emit.ReduceMean(ct, axes)) / (sigma + 1e-9)
-    return straight - y * (emit.ReduceMean(ct * y, axes) / safe)
+    along = emit.ReduceMean(ct * y, axes) / emit.Where(some, sigma, 1.0)
+    return straight - y * along
 
 
 @vjp("RMSNormalization", "X")
@@ -252,10 +257,7 @@ def _layer(
     """
     if x.dtype == "float64":  # whose r the operator gives in float32
         return _standard(emit, x, list(range(axis, x.rank)), epsilon)
-    if like is None:
-        ones = emit.Expand(emit.lift(1.0, x), emit.dims(x, axis))
-    else:
-        ones = emit.full_like(like, 1.0)
+    ones = emit.Expand(emit.lift(1.0, x), emit.dims(x, axis) if like is None else emit.shape(like))
     given = {"axis": axis, "epsilon": epsilon}
     normal, _, inverse = emit.node("LayerNormalization", [x, ones], given, outputs=3)
     return normal, emit.cast(inverse, x.dtype)
@@ -269,14 +271,6 @@ def _root_mean_square(emit: Emitter, node: Node) -> tuple[Value, Value, list[int
     mean_square = emit.ReduceMean(wide * wide, axes)
     inverse = 1.0 / emit.Sqrt(mean_square + node.attr("epsilon", 1e-5))
     return wide * inverse, inverse, axes
-
-
-def _channel_means(emit: Emitter, v: Value, size: int, pads: list[int]) -> Value:
-    """Mean over windows along the channels, zeros around included."""
-    flat = emit.Reshape(v, emit.Concat([0, 1], emit.dims(v, 1, 2), [-1], axis=0))
-    kernel = [size, 1]
-    means = emit.AveragePool(flat, kernel_shape=kernel, pads=pads, count_include_pad=1)
-    return emit.reshape_like(means, v)
 
 
 def _rows(emit: Emitter, v: Value, groups: int = 0) -> Value:

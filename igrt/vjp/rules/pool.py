@@ -21,7 +21,12 @@ def average_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     size, plain = float(kernel.prod()), win.dilations == (1,) * win.rank and pads is not None
     if plain and pads is not None and win.strides == (1,) * win.rank:
         return _box_sums(emit, node, ct, win, [int(k) for k in kernel], pads)
-    if plain and win.strides == tuple(kernel) and not any(pads or ()) and not node.attr("ceil_mode"):
+    if (
+        plain
+        and win.strides == tuple(kernel)
+        and not any(pads or ())
+        and not node.attr("ceil_mode")
+    ):
         return _repeated(emit, ct / size, x, win)
     for i, axis in enumerate(win.axes):
         ct = along(emit, _responses(emit, node, "AveragePool", axis, i), ct, axis)
@@ -56,7 +61,7 @@ def global_max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
 
 @vjp("LpPool", "X")
 def lp_pool(emit: Emitter, node: Node, ct: Value) -> Value:
-    """y[p] = (Σ|x|ᵖ)^(1/p), hence x‾[q] = sign(x)·|x|^(p-1)·Σ ȳ[p]·y[p]^(1-p) over windows p ∋ q."""
+    """y[p] = (Σ|x|ᵖ)^(1/p), x‾[q] = sign(x)·|x|^(p-1)·Σ ȳ[p]·y[p]^(1-p) over windows p ∋ q."""
     spread = _per_norm(emit, node, ct)
     for i in range(node["X"].rank - 2):
         spread = along(emit, _responses(emit, node, "LpPool", i + 2, i), spread, i + 2)
@@ -119,7 +124,7 @@ def _max_along(
     def pull(ct: Value) -> Value:
         shares = []
         for wins in reversed(later):
-            # Where would be safe against an infinite cotangent too, at twice the time of the rule
+            # Where would keep an infinite cotangent from making NaN of 0 here, at 4 times the time
             shares.append(ct * emit.cast(wins, ct.dtype))
             ct = ct - shares[-1]
         shares.append(ct)
@@ -151,9 +156,7 @@ def _merged(emit: Emitter, phases: list[Value | None], axis: int) -> Value:
     joined = emit.Concat(*full, axis=axis + 1)
     known = joined.static_shape
     if known is not None:
-        return emit.reshape(
-            joined, [*known[:axis], known[axis] * len(phases), *known[axis + 2 :]]
-        )
+        return emit.reshape(joined, [*known[:axis], known[axis] * len(phases), *known[axis + 2 :]])
     return emit.Reshape(joined, _joined_shape(emit, some, axis))
 
 
@@ -180,9 +183,7 @@ def _box_sums(
     """
     whole = {"kernel_shape": kernel, "count_include_pad": 1}
     if any(pads) and not node.attr("count_include_pad", 0):
-        ones = emit.Expand(
-            emit.lift(1.0, ct), emit.Concat([1, 1], emit.dims(node["X"], 2), axis=0)
-        )
+        ones = emit.Expand(emit.lift(1.0, ct), emit.Concat([1, 1], emit.dims(node["X"], 2), axis=0))
         ct = ct / emit.AveragePool(ones, pads=pads, **whole)
     mirrored = [k - 1 - p for k, p in zip([*kernel, *kernel], pads, strict=True)]
     return emit.AveragePool(ct, pads=mirrored, **whole)

@@ -115,6 +115,7 @@ def _responses(emit: Emitter, node: Node, axis: int, position: int) -> Value:
         whole = np.zeros(3), np.ones(3)
         none, all_of = (a.astype(roi.dtype) for a in whole)
         roi = emit.Concat(emit.constant(none), start, emit.constant(all_of), end, axis=0)
+    given: list[Value | None] = []
     if scales is not None:
         factor = _one(emit, scales, position)
         given = [emit.Concat(emit.constant(np.ones(3, np.float32)), factor, axis=0)]

@@ -7,7 +7,7 @@ from igrt.graph import Emitter, Node, Value
 from igrt.specs import Array
 from igrt.vjp.broadcast import sum_to
 from igrt.vjp.movement import collect, parts, place, surround, tracked
-from igrt.vjp.registry import vjp
+from igrt.vjp.registry import vjp, zero
 
 
 @vjp("Concat", "inputs", variadic=True)
@@ -26,8 +26,9 @@ def concat_inputs(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
 @vjp("Dropout", "data")
 def dropout_data(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = x at inference, hence x‾ = ȳ; in training x‾ = ȳ/(1 - ratio) where the mask holds."""
-    training = node.get("training_mode")
-    if training is None or (training.constant is not None and not training.constant.any()):
+    training, ratio = node.get("training_mode"), node.get("ratio")
+    never = [v is not None and v.constant is not None and not v.constant for v in (training, ratio)]
+    if training is None or any(never):
         return ct
     mask = node.outputs[1] if len(node.outputs) > 1 else None
     if mask is None:
@@ -35,9 +36,11 @@ def dropout_data(emit: Emitter, node: Node, ct: Value) -> Value:
             f"node `{node.name}` (Dropout) drops elements at random and does not say which",
             hint="export the model in inference mode",
         )
-    ratio = node.get("ratio")
     kept = 1.0 - emit.cast(ratio, ct.dtype) if ratio else emit.lift(0.5, ct)
     return emit.Where(mask, ct / emit.Where(training, kept, 1.0), 0.0)
+
+
+zero("Dropout", "ratio")
 
 
 @vjp("Expand", "input")

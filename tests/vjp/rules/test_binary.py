@@ -3,7 +3,7 @@
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from igrt.vjp.augment import augment
 
@@ -242,3 +242,29 @@ def test_clip_bounds_are_inclusive():
     x = floats(-1, 0, 3, 6, 7)
     assert gradients("Clip", [x, low, high], np.ones_like(x), stored=[1, 2]) == [[0, 1, 1, 1, 0]]
     assert gradients("Clip", [x, low, high], np.ones_like(x)) == [[0, 1, 1, 1, 0], 1, 1]
+
+
+@pytest.mark.parametrize("op_type", ["Add", "Sub", "Mul", "Div", "Max", "Pow"])
+def test_unknown_rank(op_type):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    w = helper.make_tensor_value_info("w", TensorProto.FLOAT, None)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node(op_type, ["x", "w"], ["y"])], "g", [x, w], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    session = onnxruntime.InferenceSession(augment(model).SerializeToString())
+    feeds = {
+        "x": np.full((2, 3), 4, np.float32),
+        "w": np.full((3,), 2, np.float32),
+        "igrt/cotangent/y": np.ones((2, 3), np.float32),
+    }
+    found = session.run(["igrt/grad/x", "igrt/grad/w"], feeds)
+    slope_x, slope_w = {
+        "Add": (1, 1),
+        "Sub": (1, -1),
+        "Mul": (2, 4),
+        "Div": (0.5, -1),
+        "Max": (1, 0),
+        "Pow": (8, 16 * np.log(4)),
+    }[op_type]
+    np.testing.assert_allclose(found[0], np.full((2, 3), slope_x), rtol=1e-6)
+    np.testing.assert_allclose(found[1], np.full((3,), 2 * slope_w), rtol=1e-6)

@@ -65,7 +65,7 @@ def test_steps_are_locally_constant(op_type, rng):
     x = helper.make_tensor_value_info("x", TensorProto.DOUBLE, [3, 4])
     y = helper.make_tensor_value_info("y", TensorProto.DOUBLE, [3, 4])
     graph = helper.make_graph([helper.make_node(op_type, ["x"], ["y"])], "g", [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     # 1e-6 is less than the distance to the next step
     data = rng.permutation(12).reshape(3, 4) * 0.7 + 0.13
     run = ReferenceEvaluator(model).run
@@ -78,7 +78,7 @@ def test_a_path_that_ends_at_a_step_is_refused(op_type):
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4])
     graph = helper.make_graph([helper.make_node(op_type, ["x"], ["y"])], "g", [x], [y])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     with pytest.raises(IgrtError, match=op_type):
         augment(model)
 

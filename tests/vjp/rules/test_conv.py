@@ -35,9 +35,7 @@ def test_conv(check_vjp, rng, sizes, kernel, attributes):
 
 
 @pytest.mark.parametrize("strides", [[1, 1], [2, 2]])
-@pytest.mark.parametrize(
-    ("channels", "out", "group"), [(4, 6, 2), (3, 3, 3), (2, 6, 2), (4, 2, 2)]
-)
+@pytest.mark.parametrize(("channels", "out", "group"), [(4, 6, 2), (3, 3, 3), (2, 6, 2), (4, 2, 2)])
 def test_conv_in_groups(check_vjp, rng, strides, channels, out, group):
     arrays = conv(rng, 2, channels, (4, 5), out, (3, 2), group, bias=False)
     check_vjp("Conv", *arrays[:2], group=group, strides=strides, pads=[1, 0, 1, 1])
@@ -81,3 +79,11 @@ def test_conv_transpose_to_an_output_shape(adjoint, rng, auto_pad, shape, sizes)
     x, w = rng.standard_normal((2, 4, 3, 4)), rng.standard_normal((4, 3, 3, 3))
     attributes = {"auto_pad": auto_pad, "output_shape": shape, "strides": [2, 2]}
     adjoint("ConvTranspose", x, w, shape=[2, 4, *sizes], **attributes)
+
+
+@pytest.mark.parametrize("opset", [7, 11, 22, 26])
+def test_convolutions_at_other_opsets(check_vjp, rng, opset):
+    x, w, b = conv(rng, 2, 4, (4, 5), 4, (3, 2), 2)
+    given = {"group": 2, "strides": [2, 1], "opset": opset, "symbolic": ["batch"]}
+    check_vjp("Conv", x, w, b, **given)
+    check_vjp("ConvTranspose", x, w, wrt=[0, 1], **given)

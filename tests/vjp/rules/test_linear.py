@@ -58,7 +58,7 @@ def test_a_stored_weight_is_not_transposed(shape):
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [*shape[:-1], 3])
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     graph = helper.make_graph([node], "g", [x], [y], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     operators = {n.op_type for n in augment(model).graph.node}
     assert "Gemm" in operators
     assert "Transpose" not in operators
@@ -71,7 +71,9 @@ def test_attention_with_symbols_sums_nothing():
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2, "t", 3])
     node = helper.make_node("MatMul", ["q", "v"], ["y"])
     model = helper.make_model(
-        helper.make_graph([node], "g", [q, v], [y]), opset_imports=[helper.make_opsetid("", 18)]
+        helper.make_graph([node], "g", [q, v], [y]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
     )
     operators = sorted({n.op_type for n in augment(model).graph.node})
     assert operators == ["Identity", "MatMul", "Transpose"]

@@ -30,7 +30,10 @@ DILATED = [
     ((7,), {"kernel_shape": [3], "dilations": [2]}),
     ((7, 8), {"kernel_shape": [2, 3], "dilations": [3, 2]}),
     ((9, 8), {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [2, 2]}),
-    ((7, 7), {"kernel_shape": [3, 2], "dilations": [1, 2], "strides": [2, 1], "pads": [1, 1, 0, 1]}),
+    (
+        (7, 7),
+        {"kernel_shape": [3, 2], "dilations": [1, 2], "strides": [2, 1], "pads": [1, 1, 0, 1]},
+    ),
 ]
 PADDED = [
     ((6, 7), {"kernel_shape": [3, 2], "strides": strides, "auto_pad": mode})
@@ -132,7 +135,9 @@ def test_average_pool_with_dilations(check_vjp, rng, sizes, attributes):
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
-@pytest.mark.parametrize(("sizes", "attributes"), [*WINDOWS[2:8], *CEILED[:1], *DILATED[:2], *PADDED])
+@pytest.mark.parametrize(
+    ("sizes", "attributes"), [*WINDOWS[2:8], *CEILED[:1], *DILATED[:2], *PADDED]
+)
 def test_lp_pool(check_vjp, rng, sizes, attributes, p):
     x = rng.uniform(0.5, 1.5, (2, 2, *sizes)) * rng.choice([-1.0, 1.0], (2, 2, *sizes))
     check_vjp("LpPool", x, p=p, **attributes)
@@ -156,7 +161,9 @@ def test_global_pool(check_vjp, rng, shape, operator, attributes):
 def test_global_max_pool_shares_ties(gradient):
     x = np.array([[[1, 3, 3, 2]]], np.float32)
     expected = np.array([[[0, 2, 2, 0]]], np.float32)
-    np.testing.assert_array_equal(gradient("GlobalMaxPool", x, ct=np.full((1, 1, 1), 4.0)), expected)
+    np.testing.assert_array_equal(
+        gradient("GlobalMaxPool", x, ct=np.full((1, 1, 1), 4.0)), expected
+    )
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
@@ -165,3 +172,18 @@ def test_norm_pools_have_gradient_zero_at_zero(gradient, p):
     np.testing.assert_array_equal(gradient("GlobalLpPool", x, ct=np.ones((1, 1, 1)), p=p), x)
     pooled = gradient("LpPool", x, ct=np.ones((1, 1, 2)), p=p, kernel_shape=[3])
     np.testing.assert_array_equal(pooled, x)
+
+
+@pytest.mark.parametrize("opset", [7, 11, 22, 26])
+@pytest.mark.parametrize("operator", ["AveragePool", "LpPool", "MaxPool", "GlobalAveragePool"])
+def test_pools_at_other_opsets(check_vjp, rng, operator, opset):
+    given = {} if operator.startswith("Global") else {"kernel_shape": [3, 2], "strides": [2, 2]}
+    x = distinct(rng, (2, 2, 5, 6)) + 0.05
+    oracle = norms_of_windows if operator == "LpPool" else None
+    check_vjp(operator, x, opset=opset, oracle=oracle, symbolic=["batch"], **given)
+
+
+def norms_of_windows(x):
+    """onnx.reference has no LpPool of older opsets."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))[:, :, ::2, ::2]
+    return [np.sqrt((windows**2).sum(axis=(4, 5)))]

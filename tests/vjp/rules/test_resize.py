@@ -1,4 +1,4 @@
-"""Resize, DepthToSpace and SpaceToDepth against finite differences and onnxruntime's own forward."""
+"""Resize, DepthToSpace, SpaceToDepth against finite differences and onnxruntime's forward."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,16 @@ def test_resize_at_older_opsets(adjoint, rng, opset):
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_upsample(adjoint, rng, mode):
-    adjoint("Upsample", rng.standard_normal((2, 2, 3, 4)), f32(1, 1, 2, 3), opset=9, mode=mode)
+    x = rng.standard_normal((2, 2, 3, 4))
+    adjoint("Upsample", x, f32(1, 1, 2, 3), opset=9, mode=mode)
+    adjoint("Upsample", x, f32(1, 1, 1.7, 2.5), opset=9, mode=mode)
+    adjoint("Upsample", x, opset=7, mode=mode, scales=[1.0, 1.0, 2.0, 1.5])
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scales", [(1, 1, 2, 1.7), (1, 1, 0.6, 0.4), (1, 1, 0.5, 1)])
+def test_resize_before_it_had_a_coordinate_transformation(adjoint, rng, mode, scales):
+    adjoint("Resize", rng.standard_normal((2, 2, 5, 7)), f32(*scales), opset=10, mode=mode)
 
 
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [3]])
@@ -98,7 +107,9 @@ def test_crop_and_resize(adjoint, rng, mode):
     # a value outside of the image is a constant, for which the forward is not linear: 0 here
     given = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 0.0}
     adjoint("Resize", x, roi, f32(1, 1, 1.5, 2), mode=mode, **given)
-    adjoint("Resize", x, roi, None, np.array([2, 2, 4, 9]), shape=["n", 2, "h", "w"], mode=mode, **given)
+    adjoint(
+        "Resize", x, roi, None, np.array([2, 2, 4, 9]), shape=["n", 2, "h", "w"], mode=mode, **given
+    )
 
 
 def test_crop_and_resize_with_a_value_outside(gradient, rng):
@@ -112,14 +123,14 @@ def test_crop_and_resize_with_a_value_outside(gradient, rng):
 
 
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
-@pytest.mark.parametrize("mode", ["nearest", "linear"])
 @pytest.mark.parametrize("sizes", [(7, 8), (4, 9), (3, 3)])
-@pytest.mark.parametrize("axes", [[2, 3], [1, 2], [0, 1]])
+@pytest.mark.parametrize(  # onnxruntime resizes other axes in mode nearest only
+    ("mode", "axes"),
+    [("linear", [2, 3]), ("nearest", [2, 3]), ("nearest", [1, 2]), ("nearest", [0, 1])],
+)
 def test_resize_that_keeps_the_aspect_ratio(adjoint, rng, policy, mode, sizes, axes):
     shape = [3, 3, 3, 3]
     shape[axes[0]], shape[axes[1]] = 5, 6
-    if mode == "linear" and axes != [2, 3]:
-        pytest.skip("onnxruntime resizes these axes in mode nearest only")
     given = {"axes": axes, "keep_aspect_ratio_policy": policy, "mode": mode}
     adjoint("Resize", rng.standard_normal(shape), None, None, np.array(sizes), **given)
 
@@ -127,7 +138,9 @@ def test_resize_that_keeps_the_aspect_ratio(adjoint, rng, policy, mode, sizes, a
 def test_keeping_the_aspect_ratio_over_all_axes_is_refused(adjoint, rng):
     given = {"keep_aspect_ratio_policy": "not_smaller", "mode": "nearest"}
     with pytest.raises(UnsupportedOperator, match="keeps the aspect ratio"):
-        adjoint("Resize", rng.standard_normal((1, 1, 3, 4)), None, None, np.array([1, 1, 5, 5]), **given)
+        adjoint(
+            "Resize", rng.standard_normal((1, 1, 3, 4)), None, None, np.array([1, 1, 5, 5]), **given
+        )
 
 
 @pytest.mark.parametrize("rank", [3, 5])

@@ -1,0 +1,193 @@
+"""`Engine`: the sessions of one model, in the fastest way of running rows that is right for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import onnx
+
+from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.graph.prune import prune
+from igrt.runtime.plan import Plan, plan
+from igrt.runtime.session import Session
+from igrt.runtime.stream import Paths
+from igrt.specs import Array, Feeds
+from igrt.stage import Batching, free_batch, row_bytes
+from igrt.vjp.augment import Augmented, differentiate
+
+_SAME = 1e-3
+"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
+in another order differ by some 1e-6; a row that leaks into another differs by order one."""
+
+_FORWARD_ROWS = 32
+
+SessionMaker = Callable[[onnx.ModelProto], Session]
+
+
+@final
+@dataclass(eq=False)
+class Engine:
+    """Forward and gradient session of a model; each is made when it is first used.
+
+    Args:
+        part: The model from the attributed tensors to the explained output.
+        of: Explained output.
+        wrt: Attributed tensors, all of them inputs of the part.
+        session: Loads a model.
+        note: How rows go into the model, in words.
+        batched: Whether the inputs have a batch axis.
+        output_batched: Whether the explained output has one.
+        most_rows: Rows per run that the model allows; None for any number.
+    """
+
+    part: onnx.ModelProto
+    of: str
+    wrt: tuple[str, ...]
+    session: SessionMaker
+    note: str
+    batched: bool = True
+    output_batched: bool = True
+    most_rows: int | None = 1
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forward: Session | None = None
+        self._gradient: Session | None = None
+        self._augmented: Augmented | None = None
+
+    @property
+    def augmented(self) -> Augmented:
+        """The model with its gradient graph."""
+        with self._lock:
+            if self._augmented is None:
+                self._augmented = differentiate(self.part, wrt=self.wrt, of=self.of)
+            return self._augmented
+
+    @property
+    def gradient(self) -> Session:
+        """A session that gives the gradients and nothing else."""
+        augmented = self.augmented
+        with self._lock:
+            if self._gradient is None:
+                # onnxruntime runs every node, so the explained output itself goes, too
+                lean = prune(augmented.model, list(augmented.gradients.values()))
+                self._gradient = self.session(lean)
+            return self._gradient
+
+    def run_forward(self, feeds: Feeds) -> Array:
+        """The explained output as the model gives it."""
+        with self._lock:
+            if self._forward is None:
+                self._forward = self.session(self.part)
+        return self._forward.run([self.of], feeds)[0]
+
+    def forward(
+        self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array
+    ) -> Array:
+        """The explained output for each row, [rows, …].
+
+        Args:
+            points: Attributed inputs, [rows, …] by name.
+            others: The model's other inputs, [examples, …] by name.
+            example: Example of each row, [rows] int64.
+
+        Raises:
+            InputError: If the output does not have one row per row of input.
+            NonFiniteError: If the output is NaN or infinite.
+        """
+        rows = len(example)
+        step = self.most_rows or _FORWARD_ROWS
+        found = []
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            feeds = {n: a[part] for n, a in points.items()}
+            feeds |= {n: a[example[part]] for n, a in others.items()}
+            if not self.batched:
+                feeds = {n: np.asarray(a[0]) for n, a in feeds.items()}
+            made = self.run_forward(feeds)
+            found.append(made if self.output_batched else made[np.newaxis])
+        outputs = np.concatenate(found)
+        if len(outputs) != rows:
+            raise InputError(
+                f"the output `{self.of}` has {len(outputs)} rows for {rows} rows of input",
+                hint="explain an output with one row per example",
+            )
+        if not np.isfinite(outputs).all():
+            row = int(np.argmax(~np.isfinite(outputs).reshape(rows, -1).all(axis=1)))
+            raise NonFiniteError(
+                f"the output `{self.of}` is NaN or infinite in row {row}",
+                hint="check the input and the baseline; the model itself may overflow",
+            )
+        return outputs
+
+    def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
+        """How many rows a run of the gradient session takes."""
+        lead = (1,) if self.batched else ()
+        arrays = {**paths.inputs, **paths.others}
+        shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
+        lead = (1,) if self.output_batched else ()
+        shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        return plan(
+            row_bytes=row_bytes(self.augmented.model, shapes),
+            memory=memory,
+            internal_batch_size=internal_batch_size,
+            most_rows=self.most_rows,
+        )
+
+
+def open_engine(
+    part: onnx.ModelProto,
+    of: str,
+    wrt: tuple[str, ...],
+    session: SessionMaker,
+    layout: Batching,
+    probe: Feeds,
+) -> Engine:
+    """An engine that gives each row what it gets alone, found out by trying.
+
+    Args:
+        part: The model from the attributed tensors to the explained output.
+        of: Explained output.
+        wrt: Attributed tensors.
+        session: Loads a model.
+        layout: Which inputs have a batch axis.
+        probe: Two different rows of every input, [2, …] by name.
+    """
+    if not layout.batched:
+        note = "there is no batch axis, so examples run one by one"
+        return Engine(part, of, wrt, session, note, batched=False, output_batched=False)
+    alone = Engine(part, of, wrt, session, "the batch is fixed at 1, so rows run one by one")
+    rows = [alone.run_forward({n: a[r : r + 1] for n, a in probe.items()}) for r in range(2)]
+    if rows[0].ndim == 0 or len(rows[0]) != 1:
+        alone.note, alone.output_batched = (
+            "the output has no batch axis, so rows run one by one",
+            False,
+        )
+        return alone
+    if layout.fixed:
+        freed = free_batch(part, frozenset(probe))
+        note = "independent, after making the fixed batch free"
+        together = Engine(freed, of, wrt, session, note, most_rows=None)
+    else:
+        alone.note = "dependent on each other, so run one by one"
+        together = Engine(part, of, wrt, session, "independent", most_rows=None)
+    return together if _agree(together, probe, np.concatenate(rows)) else alone
+
+
+def _agree(together: Engine, probe: Feeds, alone: Array) -> bool:
+    try:
+        found = together.run_forward(probe)
+    except IgrtError:  # does not load or run with two rows: not that way
+        return False
+    finite = np.isfinite(alone)
+    if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
+        return False
+    scale = float(np.abs(alone[finite]).max(initial=0.0))
+    return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
+
+
+__all__ = ["Engine", "open_engine"]
