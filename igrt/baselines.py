@@ -171,7 +171,8 @@ def _uniform(x: Array, seed: float) -> Array:
     wide = x.astype(np.float64)
     axes = tuple(range(1, x.ndim))
     low, high = wide.min(axis=axes, keepdims=True), wide.max(axis=axes, keepdims=True)
-    return low + (high - low) * np.random.default_rng(int(seed)).random(x.shape)
+    made: Array = low + (high - low) * np.random.default_rng(int(seed)).random(x.shape)
+    return made
 
 
 __all__ = ["NAMES", "Baseline", "as_list", "build"]

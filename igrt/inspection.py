@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,9 @@ from igrt.specs import Array, TensorSpec
 from igrt.vjp.augment import missing_rules, survey
 
 _MOST_OUTPUTS = 32
+_LARGEST = 50_000_000
+"""Elements up to which an input is made up to try the model."""
+
 _UNKNOWN_SIZE = 8
 """Size tried for an axis whose size the model leaves open."""
 
@@ -95,6 +99,8 @@ def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
     if spec.shape and isinstance(spec.shape[0], int):
         sizes[0] = spec.shape[0]
     sizes = sizes if spec.shape else []
+    if math.prod(sizes) > _LARGEST:
+        raise InputError(f"input {spec} is too large to try")
     if spec.dtype in ("unknown", "sequence", "map", "optional"):
         raise InputError(f"input {spec} is no tensor of a known type")
     if spec.is_float:

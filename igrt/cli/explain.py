@@ -131,8 +131,9 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
     """  # noqa: D301
+    read = [*inputs, *options["baselines"], str(options["labels"] or "")]
     for file in files:
-        _check_output(file)
+        _check_output(file, read)
     from igrt.explainer import Explainer
 
     explainer = Explainer(
@@ -170,7 +171,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     return _verdict(result, strict=options["strict"])
 
 
-def _check_output(file: Path) -> None:
+def _check_output(file: Path, read: list[str]) -> None:
     """Refuse an output that cannot be written before the work, not after it."""
     if file.suffix.lower() not in (".png", ".html", ".json", ".npz"):
         raise InputError(
@@ -181,6 +182,9 @@ def _check_output(file: Path) -> None:
         raise InputError(f"cannot write {file}: no such folder", hint=f"mkdir -p {file.parent}")
     if file.is_dir():
         raise InputError(f"cannot write {file}: it is a folder", hint="name a file")
+    sources = [Path(part) for text in read for part in (text, text.partition("=")[2])]
+    if file.exists() and any(s.is_file() and s.samefile(file) for s in sources):
+        raise InputError(f"cannot write {file}: it is read as well", hint="choose another name")
 
 
 def _read_inputs(

@@ -136,7 +136,7 @@ def explained_output(graph: Graph, of: str | None) -> TensorSpec:
         if spec is None:
             listed = ", ".join(str(o) for o in graph.outputs)
             raise NoGradientPath(
-                f"no output of the model is a float tensor: {listed}",
+                f"no output of the model is a float tensor that depends on an input: {listed}",
                 hint=_inner_hint(graph) or "name an inner float tensor as the output to explain",
             )
         return spec

@@ -61,6 +61,16 @@ BAD_MODELS = {
     " g (float[N,3] x) => (float[N,3] y) <int64[3] w = {1, 2, 3}> { y = Add(x, w) }",
     "orphan": '<ir_version: 8, opset_import: ["" : 17]>'
     " g (float[N,3] x) => (float[N,3] y) { z = Tanh(x) }",
+    "constant": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g () => (float[2] y) <float[2] w = {1, 2}> { y = Tanh(w) }",
+    "twice": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g (float[N,3] x) => (float[N,3] y) { y = Tanh(x) y = Sigmoid(x) }",
+    "sequence": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g (float[N,3] x) => (seq(float[N,3]) y) { y = SequenceConstruct(x) }",
+    "strings": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g (string[N,3] x) => (float[N,3] y) { y = Cast<to = 1>(x) }",
+    "zero_axis": '<ir_version: 8, opset_import: ["" : 17]>'
+    " g (float[N,0] x) => (float[N,0] y) { y = Tanh(x) }",
     # tanh(inf) = 1, but the slope at 0 is 1e60, more than float32 holds
     "steep": '<ir_version: 8, opset_import: ["" : 17]>'
     " g (float[N,3] x) => (float[N,3] y) <float large = {1e30}>"
@@ -132,6 +142,7 @@ def workshop(shared_folder: Path) -> Path:
         "nan": x * np.array([1, np.nan, 1], np.float32),
         "infinite": x * np.array([1, 1, np.inf], np.float32),
         "no_rows": np.ones((0, 3), np.float32),
+        "no_columns": np.ones((1, 0), np.float32),
         "complex": x.astype(np.complex64),
         "three_rows": np.ones((3, 2), np.float32),
     }
@@ -224,13 +235,18 @@ MODEL = [
     bad("explain lost.onnx -i row.npy", 1, "weights.bin", "missing"),
     bad("explain upwards.onnx -i row.npy", 1, "../w", "outside its own folder"),
     bad("explain absolute.onnx -i row.npy", 1, "/etc/w", "outside its own folder"),
-    bad("explain argmax.onnx -i row.npy", 1, "no output", "float", 'of="h"'),
+    bad("explain twice.onnx -i row.npy", 1, "two nodes", "`y`"),
+    bad("inspect twice.onnx", 1, "two nodes", "`y`"),
+    bad("explain sequence.onnx -i row.npy", 1, "no output", "sequence"),
+    bad("explain argmax.onnx -i row.npy", 1, "no output", "int64", 'of="h"'),
     bad("explain rounded.onnx -i row.npy", 1, "locally constant", "Round"),
     bad("explain nan.onnx -i row.npy", 1, "NaN or infinite"),
     bad("explain steep.onnx -i row.npy --rule left --steps 8", 1, "gradient of `x`", "alpha = 0"),
 ]
 
 NAMES = [
+    bad("explain constant.onnx -i row.npy", 1, "no output", "depends on an input"),
+    bad("explain strings.onnx -i words.npy", 2, "no input", "string"),
     bad("explain whole.onnx -i ids.npy", 2, "float", "int64"),
     bad("explain whole.onnx -i ids.npy --wrt x", 2, "cannot attribute to x: int64"),
     bad("explain mlp.onnx -i row.npy --of score", 2, "`score`", "did you mean `scores`?"),
@@ -259,6 +275,7 @@ FILES = [
     bad("explain mlp.onnx -i nan.npy", 2, "nan.npy", "not finite", "[0, 1]"),
     bad("explain mlp.onnx -i infinite.npy", 2, "infinite.npy", "not finite", "[0, 2]"),
     bad("explain mlp.onnx -i no_rows.npy", 2, "no_rows.npy", "empty"),
+    bad("explain zero_axis.onnx -i no_columns.npy", 2, "no_columns.npy", "empty"),
     bad("explain mlp.onnx -i cut.npy", 2, "cut off"),
     bad("explain open.onnx -i short.npy -i long.npy", 2, "long.npy", "[6]", "short.npy", "[5]"),
     bad("explain mlp.onnx -i objects.npy", 2, "Python objects"),
@@ -355,6 +372,9 @@ OUTPUTS = [
     bad("explain mlp.onnx -i row.npy -o result.txt", 2, "unknown suffix `.txt`", ".npz"),
     bad("explain mlp.onnx -i row.npy -o result", 2, "unknown suffix ``"),
     bad("explain mlp.onnx -i row.npy -o a.npz -o no/b.npz", 2, "no such folder", "mkdir"),
+    bad("explain mlp.onnx -i row.json -o row.json", 2, "row.json", "is read as well"),
+    bad("explain mlp.onnx -i x=row.json -o ./row.json", 2, "row.json", "is read as well"),
+    bad("explain mlp.onnx -i row.npy -b row.json -o row.json", 2, "is read as well"),
     bad("explain mlp.onnx -i row.npy -o taken.npz", 2, "taken.npz", "folder"),
     bad("augment mlp.onnx -o mlp.onnx", 2, "the model itself", "another name"),
     bad("augment mlp.onnx -o ./././mlp.onnx", 2, "the model itself"),

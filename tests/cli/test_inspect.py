@@ -87,6 +87,10 @@ VERDICTS = {
         "(float[1,3] x) => (float[1,3] y) { y = Tanh(x) }",
         ["rows of a batch: independent, after making the fixed batch free"],
     ),
+    "vast": (
+        "(float[N,1000000,1000000] x) => (float[N,1000000,1000000] y) { y = Tanh(x) }",
+        ["rows of a batch: not tried (input x: float32[N, 1000000, 1000000] is too large to try)"],
+    ),
     "bare": (
         "(float[3] x) => (float[3] y) { y = Tanh(x) }",
         ["rows of a batch: there is no batch axis, so examples run one by one"],

@@ -217,3 +217,17 @@ def test_sparse_constants_come_from_somewhere():
     sparse.indices.CopyFrom(helper.make_tensor("", TensorProto.INT64, [1], [0]))
     model.graph.sparse_initializer.append(sparse)
     assert len(sort_nodes(model).graph.node) == 1
+
+
+def test_trailing_omitted_inputs_are_left_out():
+    """onnxruntime 1.32 crashes when it loads a LayerNormalization with an empty third input."""
+    node = onnx.helper.make_node("LayerNormalization", ["x", "s", ""], ["y"])
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node],
+        "g",
+        [info("x", 1, ["N", 4]), info("s", 1, [4])],
+        [info("y", 1, ["N", 4])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    assert list(normalize(model).graph.node[0].input) == ["x", "s"]

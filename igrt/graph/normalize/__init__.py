@@ -10,6 +10,7 @@ import onnx
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
 from igrt.graph.normalize.opset import raise_opset
+from igrt.graph.normalize.optional import trim_inputs
 from igrt.graph.normalize.order import sort_nodes
 
 
@@ -21,7 +22,7 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    return name_nodes(raise_opset(sort_nodes(inline_functions(copy))))
+    return name_nodes(trim_inputs(raise_opset(sort_nodes(inline_functions(copy)))))
 
 
-__all__ = ["inline_functions", "name_nodes", "normalize", "raise_opset", "sort_nodes"]
+__all__ = ["inline_functions", "name_nodes", "normalize", "raise_opset", "sort_nodes", "trim_inputs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
@@ -14,12 +15,19 @@ def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every node behind the nodes that make its inputs.
 
     Raises:
-        ModelLoadError: If nodes depend on each other in a circle, or a tensor comes from nowhere.
+        ModelLoadError: If nodes depend on each other in a circle, or a tensor comes from nowhere or
+            from two nodes.
     """
     nodes = list(model.graph.node)
     known = {i.name for i in model.graph.input} | {t.name for t in model.graph.initializer}
     known |= {t.values.name for t in model.graph.sparse_initializer}
     producers = {o: i for i, node in enumerate(nodes) for o in node.output if o}
+    made = [o for node in nodes for o in node.output if o]
+    if len(producers) < len(made):
+        twice = next(name for name, count in Counter(made).items() if count > 1)
+        raise ModelLoadError(
+            f"two nodes make the tensor `{twice}`", hint="the model is damaged; export it again"
+        )
     ready, ordered = set(known), True
     for node in nodes:
         for name in all_inputs(node):
