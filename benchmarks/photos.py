@@ -1,6 +1,6 @@
 """SqueezeNet on photographs: gap, reported and true error of the adaptive default.
 
-    python benchmarks/photos.py [--data ../shared/data] [--reference 2000] [--pictures FOLDER] [--json]
+    python benchmarks/photos.py [--data FOLDER] [--reference 2000] [--pictures FOLDER] [--json]
 
 The truth is the midpoint rule with many evaluations. Needs the shared test data; 2,000 evaluations
 for each of eight photographs take about a quarter of an hour on two cores.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, final
 
@@ -30,10 +29,10 @@ from igrt.runtime.plan import plan
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
 from igrt.specs import Array, Display, Feeds, TensorSpec
-from igrt.stage import Batching, batching, free_batch, row_bytes
+from igrt.stage import Batching, batching
 from igrt.stage.cut import cut
 from igrt.targets import Target
-from igrt.vjp.augment import Augmented, differentiable, differentiate
+from igrt.vjp.augment import differentiable
 
 
 @final

@@ -12,6 +12,7 @@ weights of each rule are interpolatory. All in 150-digit arithmetic, written to 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from mpmath import mp, mpf
@@ -77,7 +78,7 @@ def extend(nodes: list[mpf]) -> list[mpf]:
 
     ends = [mpf(0), *sorted(x for x in nodes if x > 0), mpf(1)]
     found = []
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         found.append(mp.findroot(value, (low, high), solver="anderson", tol=mpf(10) ** -120))
     return found
 
@@ -120,7 +121,7 @@ def main() -> None:
         seen.extend(fresh)
         lines.append((size, fresh))
     text = [
-        '"""Nested Gauss-Kronrod-Patterson rules on [0, 1]: written by scripts/patterson_table.py."""',
+        '"""Nested Gauss-Kronrod-Patterson rules on [0, 1], by scripts/patterson_table.py."""',
         "",
         "# Half of each symmetric rule: the nodes up to 1/2 that a level adds to those before it.",
         "NODES: dict[int, tuple[float, ...]] = {",

@@ -43,7 +43,8 @@ def test_json_holds_summary_and_values(result, tmp_path):
 def test_one_row_gives_numbers_several_give_lists(result):
     assert isinstance(result.summary()["delta"], list)
     model = parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[N, 1] x) => (float[N, 1] y) { y = Exp(x) }'
+        '<ir_version: 8, opset_import: ["": 17]> '
+        "g (float[N, 1] x) => (float[N, 1] y) { y = Exp(x) }"
     )
     summary = igrt.explain(model, np.ones((1, 1), np.float32)).summary()
     assert isinstance(summary["delta"], float)

@@ -42,7 +42,7 @@ def test_a_linear_model_is_exact_with_every_rule(rule):
 
 
 def test_the_papers_saturated_example():
-    """F = 1 - ReLU(1 - x) at 2: the gradient is 0, the attribution 1 (Sundararajan et al., 2017)."""
+    """F = 1 - ReLU(1 - x) at 2 has the gradient 0 (Sundararajan et al., 2017)."""
     result = igrt.explain(SATURATED, np.array([[2.0]], np.float32), tolerance=0.05)
     error = abs(result.values["x"][0, 0] - 1)
     assert error <= 2 * result.error[0] * abs(result.values["x"][0, 0]) + FLOAT32
@@ -98,7 +98,8 @@ def test_the_result_has_the_shape_of_the_input():
 
 
 def test_an_inner_tensor_is_attributed_along_a_path_in_its_own_space():
-    text = """g (float[N, 2] x) => (float[N, 1] y) <float[2, 2] W = {1, 2, 3, 4}, float[2, 1] V = {1, 1}> {
+    text = """g (float[N, 2] x) => (float[N, 1] y)
+        <float[2, 2] W = {1, 2, 3, 4}, float[2, 1] V = {1, 1}> {
         h = MatMul(x, W)  s = Mul(h, h)  y = MatMul(s, V) }"""
     x = np.array([[1.0, -1.0]], np.float32)
     result = igrt.explain(model(text), x, wrt=["h"])
@@ -154,7 +155,8 @@ def test_a_batch_fixed_at_one_takes_several_examples(shape):
 
 def test_a_fixed_batch_that_cannot_be_freed_runs_row_by_row():
     """A Reshape to [3, 1] folds the batch away, so freeing it would mix rows."""
-    text = """g (float[1, 3] x) => (float[1, 3] y) <int64[2] s = {3, 1}, int64[2] t = {1, 3}, float[1, 1] w = {2}> {
+    text = """g (float[1, 3] x) => (float[1, 3] y)
+        <int64[2] s = {3, 1}, int64[2] t = {1, 3}, float[1, 1] w = {2}> {
         c = Reshape(x, s)  m = MatMul(c, w)  y = Reshape(m, t) }"""
     explainer = igrt.Explainer(model(text))
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -191,7 +193,8 @@ def test_a_scalar_output_needs_no_target():
 
 
 def test_a_model_without_batch_axis_is_one_example():
-    text = """g (float[4] x) => (float[2] y) <float[4, 2] W = {1, 2, 3, 4, 5, 6, 7, 8}> { y = MatMul(x, W) }"""
+    text = """g (float[4] x) => (float[2] y) <float[4, 2] W = {1, 2, 3, 4, 5, 6, 7, 8}> {
+        y = MatMul(x, W) }"""
     result = igrt.explain(model(text), np.ones(4, np.float32), target=1)
     np.testing.assert_allclose(result.values["x"], [2, 4, 6, 8], rtol=FLOAT32)
 

@@ -197,7 +197,7 @@ class Node:
 
 
 def formal_inputs(proto: onnx.NodeProto, opset: int) -> tuple[str, ...]:
-    """The ONNX schema's name of each input of a node; the input's number where there is no schema."""
+    """The ONNX schema's name of each input of a node; its number where there is no schema."""
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     try:
         formals = onnx.defs.get_schema(proto.op_type, opset, domain).inputs

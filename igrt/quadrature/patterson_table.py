@@ -1,4 +1,4 @@
-"""Nested Gauss-Kronrod-Patterson rules on [0, 1]: written by scripts/patterson_table.py."""
+"""Nested Gauss-Kronrod-Patterson rules on [0, 1], by scripts/patterson_table.py."""
 
 # Half of each symmetric rule: the nodes up to 1/2 that a level adds to those before it.
 NODES: dict[int, tuple[float, ...]] = {

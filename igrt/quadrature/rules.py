@@ -52,7 +52,7 @@ def trapezoid(n: int) -> Quadrature:
 
 
 def simpson(n: int) -> Quadrature:
-    """Composite Simpson rule on an odd number n of nodes k/(n-1); embedded: the trapezoidal rule."""
+    """Composite Simpson rule on an odd number n of nodes k/(n-1); embedded: trapezoidal."""
     _at_least("simpson", n, 3)
     if n % 2 == 0:
         raise InputError(
@@ -185,7 +185,8 @@ def _every_second(nodes: Array) -> Array | None:
     moments[0] = 1.0
     weights = np.zeros(len(nodes))
     weights[kept] = np.linalg.solve(basis.T, moments)
-    return weights / weights.sum()
+    total: float = weights.sum()
+    return weights / total
 
 
 __all__ = [

@@ -314,8 +314,8 @@ class _Work:
             if count:
                 example = int(self.paths.example[busy[row.slot].path])
                 raise NonFiniteError(
-                    f"the gradient of `{name}` is NaN, infinite or beyond {_UNBOUNDED:g} in {count} "
-                    f"elements at alpha = {row.alpha:.6g} on the path of example {example}",
+                    f"the gradient of `{name}` is NaN, infinite or beyond {_UNBOUNDED:g} in "
+                    f"{count} elements at alpha = {row.alpha:.6g} on the path of example {example}",
                     hint="use a baseline from which the path avoids the singular point",
                 )
 

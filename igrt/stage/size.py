@@ -10,7 +10,6 @@ import onnx
 
 from igrt.graph import Graph
 from igrt.graph.onnx_types import elem_type
-from igrt.specs import TensorSpec
 
 
 def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -27,10 +26,9 @@ def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
     fixed.CopyFrom(model)
     for info in fixed.graph.input:
         if info.name in shapes:
-            spec = TensorSpec(info.name, "float32", shapes[info.name])
             del info.type.tensor_type.shape.dim[:]
-            for size in spec.shape or ():
-                info.type.tensor_type.shape.dim.add().dim_value = int(size)
+            for size in shapes[info.name]:
+                info.type.tensor_type.shape.dim.add().dim_value = size
     del fixed.graph.value_info[:]
     for output in fixed.graph.output:
         output.type.tensor_type.ClearField("shape")

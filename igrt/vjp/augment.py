@@ -21,6 +21,7 @@ from igrt.graph.prune import needed_names
 from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
 from igrt.vjp.pullback import Reach, pullback, reach
+from igrt.vjp.registry import has_body
 
 
 @final
@@ -217,7 +218,7 @@ def _with_bodies(graph: Graph, found: Reach) -> list[tuple[str, str]]:
             schema = onnx.defs.get_schema(node.op_type, graph.opsets.get(domain, 1), domain)
         except onnx.defs.SchemaError:
             continue
-        if schema.has_function or schema.has_context_dependent_function:
+        if has_body(schema):
             operators.append((domain, node.op_type))
     return sorted(set(operators))
 

@@ -124,12 +124,15 @@ def coverage() -> list[dict[str, Any]]:
         entries = {n: e for (d, o, n), e in _TABLE.items() if d == "" and o == op_type}
         rules = sorted(n for n, e in entries.items() if isinstance(e[-1], Rule))
         zeros = sorted(n for n, e in entries.items() if isinstance(e[-1], Zero))
-        body = onnx.defs.get_schema(op_type).has_function or (
-            onnx.defs.get_schema(op_type).has_context_dependent_function
-        )
+        body = has_body(onnx.defs.get_schema(op_type))
         status = "rule" if rules else "zero" if zeros else "body" if body else "none"
         records.append({"operator": op_type, "status": status, "rules": rules, "zero": zeros})
     return records
+
+
+def has_body(schema: Any) -> bool:
+    """Whether ONNX defines an operator by a function body (the stubs of OpSchema lack this)."""
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 @cache
@@ -140,4 +143,4 @@ def _load_rules() -> None:
         importlib.import_module(f"{rules.__name__}.{module.name}")
 
 
-__all__ = ["ANY", "Rule", "Zero", "coverage", "lookup", "vjp", "zero"]
+__all__ = ["ANY", "Rule", "Zero", "coverage", "has_body", "lookup", "vjp", "zero"]

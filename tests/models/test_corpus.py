@@ -1,4 +1,4 @@
-"""Real models of many exporters: explained to the estimated error, or refused for a named reason."""
+"""Real models of many exporters: explained to the reported error, or refused for a reason."""
 
 import os
 from pathlib import Path

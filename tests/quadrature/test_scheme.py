@@ -83,7 +83,7 @@ def test_the_estimate_is_honest_on_single_integrands(name, function, exact, most
 
 
 def test_jumps_at_random_places_in_many_features_are_estimated_honestly():
-    """A ReLU network's integrand: each feature jumps somewhere; errors are judged in L1 together."""
+    """A ReLU network's integrand: each feature jumps somewhere; the L1 norm judges them all."""
     rng = np.random.default_rng(0)
     for features in (30, 1000):
         places = rng.random((features, 4))

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from igrt.kernels import select
 
 from igrt.errors import DeadlineExceeded, NonFiniteError, OutOfMemory
-from igrt.kernels import select
 from igrt.quadrature import scheme_for
 from igrt.runtime.stream import Paths, integrate
 
@@ -113,7 +113,8 @@ def test_out_of_memory_with_a_single_row_is_reported():
 
 def test_nan_in_a_gradient_names_the_step_and_the_input():
     p = paths(examples=2)
-    with pytest.raises(NonFiniteError, match=r"gradient of `x` is NaN.* in \d+ elements at alpha = 0\.\d+"):
+    text = r"gradient of `x` is NaN.* in \d+ elements at alpha = 0\.\d+"
+    with pytest.raises(NonFiniteError, match=text):
         run(CubicSession(fail=0.4), p, scheme_for("midpoint", 9, 1e-2))
 
 

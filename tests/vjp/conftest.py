@@ -1,4 +1,4 @@
-"""`check_vjp`: one operator's gradient against float64 finite differences of another implementation."""
+"""`check_vjp`: an operator's gradient against float64 finite differences of another engine."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def rng() -> np.random.Generator:
 def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
     """Check the rules of one operator application.
 
-    `check_vjp("Gemm", a, b, c, wrt=[0, 1], alpha=0.5)`. Floats may be given in any float type; they are
-    checked in float64 (`onnx.reference`, or `oracle`) and in float32 (onnxruntime).
+    `check_vjp("Gemm", a, b, c, wrt=[0, 1], alpha=0.5)`. Floats may be given in any float type; they
+    are checked in float64 (`onnx.reference`, or `oracle`) and in float32 (onnxruntime).
 
     Keyword arguments beside ONNX attributes:
         wrt: Positions of the inputs to differentiate (default: all float ones).
@@ -242,9 +242,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
         def forward(changed: dict[str, np.ndarray]) -> np.ndarray:
             if oracle is None:
                 return np.asarray(reference.run([name], feeds | changed)[0], dtype=np.float64)
-            now = [
-                changed.get(f"i{i}", a) if a is not None else None for i, a in enumerate(arrays)
-            ]
+            now = [changed.get(f"i{i}", a) if a is not None else None for i, a in enumerate(arrays)]
             return np.asarray(oracle(*now)[index], dtype=np.float64)
 
         with warnings.catch_warnings():
@@ -285,9 +283,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
         wrt = [n.removeprefix("igrt/grad/") for n in gradients]
         session = _session(augment(model, wrt=wrt, of=name))
         feeds = _feeds(model, arrays) | {f"igrt/cotangent/{name}": ct.astype(np.float32)}
-        for output, value in zip(
-            gradients, session.run(list(gradients), feeds), strict=True
-        ):
+        for output, value in zip(gradients, session.run(list(gradients), feeds), strict=True):
             want = gradients[output]
             assert value.shape == want.shape, f"{mode}: shape of {output} in onnxruntime"
             scale = max(1.0, float(np.abs(want).max(initial=0.0)))
@@ -295,9 +291,7 @@ def check_vjp(rng: np.random.Generator) -> Callable[..., None]:
                 value, want, rtol=_FLOAT32, atol=_FLOAT32 * scale, err_msg=f"{mode}: {output}"
             )
 
-    def _feeds(
-        model: onnx.ModelProto, arrays: list[np.ndarray | None]
-    ) -> dict[str, np.ndarray]:
+    def _feeds(model: onnx.ModelProto, arrays: list[np.ndarray | None]) -> dict[str, np.ndarray]:
         names = {i.name for i in model.graph.input}
         return {f"i{i}": a for i, a in enumerate(arrays) if a is not None and f"i{i}" in names}
 

@@ -25,4 +25,11 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     return name_nodes(trim_inputs(raise_opset(sort_nodes(inline_functions(copy)))))
 
 
-__all__ = ["inline_functions", "name_nodes", "normalize", "raise_opset", "sort_nodes", "trim_inputs"]
+__all__ = [
+    "inline_functions",
+    "name_nodes",
+    "normalize",
+    "raise_opset",
+    "sort_nodes",
+    "trim_inputs",
+]

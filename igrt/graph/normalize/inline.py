@@ -1,4 +1,4 @@
-"""Function bodies in place of calls: the model's own functions, and operators that ONNX defines by one."""
+"""Function bodies in place of calls: of the model's own functions, and of ONNX operators."""
 
 from __future__ import annotations
 
