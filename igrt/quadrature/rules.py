@@ -66,6 +66,7 @@ def simpson(n: int) -> Quadrature:
 
 def gauss_legendre(n: int) -> Quadrature:
     """Gauss-Legendre rule, exact for polynomials of degree 2n-1; embedded: every second node."""
+    _at_most("gauss_legendre", n)
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return Quadrature("gauss_legendre", (nodes + 1) / 2, weights / 2, _every_second(nodes))
 
@@ -76,6 +77,7 @@ def gauss_kronrod(n: int) -> Quadrature:
     Kronrod (1965); computed by Laurie's algorithm (Laurie, 1997, Math. Comp. 66).
     """
     _at_least("gauss_kronrod", n, 3)
+    _at_most("gauss_kronrod", n)
     if n % 2 == 0:
         raise InputError(
             f"gauss_kronrod needs an odd number of steps, not {n}", hint=f"use {n - 1} or {n + 1}"
@@ -104,6 +106,8 @@ _ALIASES = {
 """Captum's names of the same rules."""
 
 RULES = tuple(_RULES)
+
+_MOST_GAUSS = 1001
 
 
 def canonical(name: str) -> str:
@@ -145,6 +149,15 @@ def _at_least(name: str, n: int, least: int) -> None:
     if n < least:
         raise InputError(
             f"{name} needs at least {least} steps, not {n}", hint=f"use {least} or more"
+        )
+
+
+def _at_most(name: str, n: int) -> None:
+    # the nodes are eigenvalues of an n x n matrix: half a second at 1,000, 45 s at 5,000
+    if n > _MOST_GAUSS:
+        raise InputError(
+            f"{name} has at most {_MOST_GAUSS} steps, not {n}",
+            hint="use the midpoint rule for more, or leave the steps out to stop at the tolerance",
         )
 
 

@@ -12,8 +12,8 @@ from igrt.errors import InputError
 _SHARE = 0.5
 """Part of the available memory that a run may take by default."""
 
-_WORTHWHILE = 256 << 20
-"""Bytes of activations beyond which larger chunks no longer run faster on a CPU."""
+_WORTHWHILE = 1 << 30
+"""Estimated bytes beyond which larger chunks no longer run faster on a CPU."""
 
 _MOST_ROWS = 256
 

@@ -100,6 +100,8 @@ def test_kronrod_7_15_agrees_with_the_published_table():
         ("midpoint", 2.5, "whole number"),
         ("midpoint", True, "whole number"),
         ("mid", 5, "unknown quadrature rule"),
+        ("gauss_legendre", 5000, "at most"),
+        ("gauss_kronrod", 5001, "at most"),
     ],
 )
 def test_impossible_rules_are_refused(rule, n, text):
