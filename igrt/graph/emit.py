@@ -231,6 +231,30 @@ class Emitter:
         """`value` in another element type; nothing is emitted where it has it already."""
         return value if value.dtype == dtype else self.Cast(value, to=elem_type(dtype))
 
+    def pad(self, value: Value, pads: Value, fill: float, axes: Value) -> Value:
+        """Pad some axes with a number.
+
+        The pads are written for all axes: onnxruntime's transpose optimiser takes no notice of
+        Pad's `axes` input (1.24 to 1.32) and reads past the end of shorter ones.
+
+        Args:
+            value: What is padded.
+            pads: Amounts in front of each of the axes, then behind, an int64 vector.
+            fill: What it is padded with.
+            axes: Which axes, an int64 vector.
+        """
+        which = axes.constant
+        if which is None or value.shape is None:
+            return self.Pad(value, pads, self.lift(fill, value), axes)
+        rank, count = value.rank, len(which)
+        # position of each amount in `pads`, or that of a 0 behind them
+        source = np.full((2, rank), 2 * count)
+        source[:, which] = np.arange(2 * count).reshape(2, count)
+        everywhere = self.Concat(pads, [0], axis=0)
+        return self.Pad(
+            value, self.Gather(everywhere, source.reshape(-1)), self.lift(fill, value)
+        )
+
     def zeros_like(self, value: Value) -> Value:
         """Zeros in the shape and element type of `value`."""
         return self.full_like(value, 0.0)

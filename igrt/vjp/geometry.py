@@ -120,7 +120,7 @@ def fit(
         margin = max(int(known[0] - old[0]) - begin, 0)
     if begin > 0 or margin > 0:
         pads = emit.constant([max(begin, 0), margin])
-        value = emit.Pad(value, pads, emit.lift(fill, value), emit.constant([axis]))
+        value = emit.pad(value, pads, fill, emit.constant([axis]))
     if known is not None and old is not None:
         if start == 0 and emit.dims(value, axis, axis + 1).constant == known:
             return value

@@ -102,7 +102,7 @@ def surround(
     pads = emit.Concat(begin, end, axis=0)
     if pads.constant is not None and not pads.constant.any():
         return value
-    return emit.Pad(value, pads, None, axes)
+    return emit.pad(value, pads, 0.0, axes)
 
 
 def collect(emit: Emitter, ct: Value, size: Value, indices: Value, axis: int) -> Value:
@@ -164,7 +164,7 @@ def _pick(emit: Emitter, row: Value, table: Array, axis: int, count: int) -> Val
     Measured against a scatter: 4 × faster; and it works in float16.
     """
     if (table == count).any():
-        row = emit.Pad(row, [0, 1], None, [axis])
+        row = emit.pad(row, emit.constant([0, 1]), 0.0, emit.constant([axis]))
     if table.shape[1] == 1:
         return emit.Gather(row, table[:, 0], axis=axis)
     return emit.ReduceSum(emit.Gather(row, table, axis=axis), [axis + 1], keepdims=0)

@@ -352,3 +352,27 @@ def test_a_file_that_is_no_model(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"no")
     with pytest.raises(ModelLoadError):
         augment(tmp_path / "no.onnx")
+
+
+def test_onnxruntimes_transpose_optimiser_leaves_the_gradient_right():
+    """A Pad with axes behind a moved Transpose reads past its pads in onnxruntime (to 1.32)."""
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[N, 4, 12] x) => (float[N, 2, 4, 2] y)
+        <int64[5] s = {0, 4, 3, 2, 2}, int64 zero = {0}, int64 one = {1}, int64 two = {2}> {
+          r = Reshape(x, s)  t = Transpose<perm = [2, 0, 3, 1, 4]>(r)
+          q = Gather<axis = 0>(t, zero)  k = Gather<axis = 0>(t, one)  v = Gather<axis = 0>(t, two)
+          qk = Mul(q, k)  y = Add(qk, v) }"""
+    )
+    augmented = augment(model)
+    rng = np.random.default_rng(0)
+    feeds = {
+        "x": rng.standard_normal((1, 4, 12)).astype(np.float32),
+        "igrt/cotangent/y": rng.standard_normal((1, 2, 4, 2)).astype(np.float32),
+    }
+    outputs = ["y", "igrt/grad/x"]
+    session = onnxruntime.InferenceSession(augmented.SerializeToString())
+    expected = ReferenceEvaluator(augmented).run(outputs, feeds)
+    for found, want in zip(session.run(outputs, feeds), expected, strict=True):
+        # products and sums of a few float32 numbers of order one
+        np.testing.assert_allclose(found, want, atol=1e-6)

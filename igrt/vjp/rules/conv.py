@@ -147,5 +147,5 @@ def _explicitly_padded(emit: Emitter, value: Value, win: Window) -> tuple[Value,
     if win.pads is not None:
         return value, win.pads
     both = emit.Concat(win.begin, win.end, axis=0)
-    padded = emit.Pad(value, both, emit.lift(0.0, value), emit.constant(win.axes))
+    padded = emit.pad(value, both, 0.0, emit.constant(win.axes))
     return padded, [0] * (2 * win.rank)

@@ -82,7 +82,7 @@ def max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     padded = x
     if win.pads is None:
         both = emit.Concat(win.begin, win.end, axis=0)
-        padded = emit.Pad(x, both, emit.lift(-np.inf, x), emit.constant(win.axes))
+        padded = emit.pad(x, both, -np.inf, emit.constant(win.axes))
     backward: list[Callable[[Value], Value]] = []
     for axis in reversed(win.axes):
         padded, pull = _max_along(emit, padded, y, axis, win)
