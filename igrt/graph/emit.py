@@ -21,6 +21,14 @@ PREFIX = "igrt/"
 """Every name that igrt adds to a model starts with this."""
 
 
+_BOUNDED = frozenset(
+    "Add AveragePool Cast Concat Conv ConvTranspose Div Expand Gather Gemm Identity MatMul Mul "
+    "Neg Pad ReduceMean ReduceSum Reshape Resize Slice Split Squeeze Sub Sum Transpose "
+    "Unsqueeze".split()
+)
+"""Operators whose results are finite where their operands are, short of an overflow."""
+
+
 @final
 class Emitter:
     """Appends nodes behind a graph; `emit.Conv(x, w, strides=[1, 1])` for any ONNX operator.
@@ -45,6 +53,10 @@ class Emitter:
         self._shared: dict[tuple[Any, ...], tuple[Value, ...]] = {}
         self._taken = graph.names
         self._count = 0
+        self._stored: set[str] = set(graph.initializers)
+        self._fed: set[str] = set()
+        self._tame: set[str] = set()
+        self._makers: dict[str, onnx.NodeProto] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
         if not op_type[:1].isupper():
@@ -98,6 +110,7 @@ class Emitter:
         proto.name = results[0]
         types = self._infer(proto, [v for v in inputs if v is not None])
         self.nodes.append(proto)
+        self._mark_tame(proto, [v for v in inputs if v is not None])
         made = tuple(self._keep(TensorSpec(n, *types[n])) for n in results)
         self._shared[key] = made
         return made
@@ -106,6 +119,13 @@ class Emitter:
         """The handle on a tensor of the graph."""
         value = self._values.get(name)
         return value if value is not None else self._keep(self.graph.spec(name))
+
+    def factors(self, value: Value) -> tuple[Value, Value] | None:
+        """A product emitted here, as a value and a factor that depends on stored tensors only."""
+        maker = self._makers.get(value.name)
+        if maker is None or maker.op_type != "Mul" or maker.input[1] not in self._stored:
+            return None
+        return self.value(maker.input[0]), self.value(maker.input[1])
 
     def bind(self, index: int) -> Node:
         """The forward node with this index, its operands bound to this emitter."""
@@ -118,6 +138,7 @@ class Emitter:
         if spec.name in self._taken:
             raise InternalError(f"the model has a tensor named {spec.name} already")
         self._taken.add(spec.name)
+        self._fed.add(spec.name)
         return self._keep(spec)
 
     def named(self, value: Value, name: str) -> Value:
@@ -138,6 +159,7 @@ class Emitter:
             name = self._fresh("constant")
             self.initializers.append(numpy_helper.from_array(data, name))
             self._constants[name] = data
+            self._stored.add(name)
             shared = (self._keep(TensorSpec(name, data.dtype.name, data.shape)),)
             self._shared[key] = shared
         return shared[0]
@@ -251,9 +273,7 @@ class Emitter:
         source = np.full((2, rank), 2 * count)
         source[:, which] = np.arange(2 * count).reshape(2, count)
         everywhere = self.Concat(pads, [0], axis=0)
-        return self.Pad(
-            value, self.Gather(everywhere, source.reshape(-1)), self.lift(fill, value)
-        )
+        return self.Pad(value, self.Gather(everywhere, source.reshape(-1)), self.lift(fill, value))
 
     def zeros_like(self, value: Value) -> Value:
         """Zeros in the shape and element type of `value`."""
@@ -264,7 +284,13 @@ class Emitter:
         return self.Expand(self.lift(number, value), self.shape(value))
 
     def finite(self, value: Value) -> Value:
-        """`value` with ±inf at the ends of the finite range, so that 0 times it is 0, not NaN."""
+        """`value` with ±inf at the ends of the finite range, so that 0 times it is 0, not NaN.
+
+        Nothing is emitted where only bounded linear operators lie between it and the cotangent fed
+        in: a slope that can be infinite has not been met. Float16 overflows without one.
+        """
+        if value.name in self._tame and value.dtype not in ("float16", "bfloat16"):
+            return value
         limit = value.limits.max
         return self.Clip(value, -limit, limit)
 
@@ -288,12 +314,36 @@ class Emitter:
         """A possibly negative axis of `value`, counted from the front."""
         return axis + value.rank if axis < 0 else axis
 
+    def inferred(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[TensorSpec]:
+        """What ONNX says about the outputs of a node, from the types of its operands."""
+        types = self._infer(proto, inputs)
+        return [TensorSpec(n, *types[n]) for n in proto.output if n]
+
     # -- inside ---------------------------------------------------------------------------------
 
     def _keep(self, spec: TensorSpec) -> Value:
         value = Value(spec, self)
         self._values[spec.name] = value
         return value
+
+    def _mark_tame(self, proto: onnx.NodeProto, inputs: list[Value]) -> None:
+        """Whether the results come from stored tensors, or from fed cotangents by linear steps."""
+        self._makers.update(dict.fromkeys(proto.output, proto))
+        floats = [v.name for v in inputs if v.spec.is_float]
+        bounded = proto.op_type in _BOUNDED
+        if proto.op_type == "Div":  # rules divide by stored numbers only where they are not zero
+            bounded = floats.pop() in self._stored if floats else False
+        if all(v.name in self._stored for v in inputs):
+            self._stored.update(proto.output)
+        elif proto.op_type == "Clip":
+            if floats[0] in self._fed or floats[0] in self._tame:
+                self._tame.update(proto.output)
+        elif bounded and all(n in self._tame or n in self._stored for n in floats):
+            self._tame.update(proto.output)  # without float operands it is the Cast of a mask
+        elif bounded and all(
+            n in self._fed or n in self._tame or n in self._stored for n in floats
+        ):
+            self._fed.update(proto.output)
 
     def _fold(
         self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]

@@ -268,8 +268,11 @@ def test_stored_defaults_listed_as_inputs(x, ct):
     (got,) = session(augmented).run(["igrt/grad/image"], feeds)
     (want,) = session(augment(mlp())).run(["igrt/grad/image"], feeds)
     np.testing.assert_array_equal(got, want)
-    # a default that the caller replaces is not folded into the gradient
-    (other,) = session(augmented).run(
+    # IR version 3 lists all stored tensors, and onnxruntime lets none of them be fed
+    assert names(augmented.graph.input) == ["image", "igrt/cotangent/logits"]
+    # from 4 on they can be: a default that the caller replaces is not folded into the gradient
+    model.ir_version = 8
+    (other,) = session(augment(model)).run(
         ["igrt/grad/image"], feeds | {"w": np.zeros((4, 5), np.float32)}
     )
     np.testing.assert_array_equal(other, 0 * x)

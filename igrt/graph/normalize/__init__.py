@@ -10,7 +10,7 @@ import onnx
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
 from igrt.graph.normalize.opset import raise_opset
-from igrt.graph.normalize.optional import trim_inputs
+from igrt.graph.normalize.optional import close_stored, trim_inputs
 from igrt.graph.normalize.order import sort_nodes
 
 
@@ -22,10 +22,12 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    copy = close_stored(copy)  # first: what follows pins a newer IR version
     return name_nodes(trim_inputs(raise_opset(sort_nodes(inline_functions(copy)))))
 
 
 __all__ = [
+    "close_stored",
     "inline_functions",
     "name_nodes",
     "normalize",

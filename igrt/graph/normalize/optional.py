@@ -1,4 +1,4 @@
-"""Omitted optional inputs at the end of a node's list, which mean the same when left out."""
+"""Inputs that mean the same when left out: omitted ones of nodes, stored ones of old models."""
 
 from __future__ import annotations
 
@@ -16,4 +16,17 @@ def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-__all__ = ["trim_inputs"]
+def close_stored(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without stored tensors among its inputs, where IR version 3 asked for that.
+
+    From version 4 on it means that they can be fed, which keeps onnxruntime from folding them.
+    """
+    if model.ir_version < 4:
+        stored = {t.name for t in model.graph.initializer}
+        kept = [i for i in model.graph.input if i.name not in stored]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+    return model
+
+
+__all__ = ["close_stored", "trim_inputs"]

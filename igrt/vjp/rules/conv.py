@@ -12,10 +12,11 @@ _TO_THE_FRONT = int(np.iinfo(np.int64).min)
 @vjp("Conv", "X")
 def conv_x(emit: Emitter, node: Node, ct: Value) -> Value:
     """y[p] = Σ_k w[k]·x[s·p + d·k - pad], hence x‾[q] = Σ w[k]·ȳ[p] over s·p + d·k - pad = q."""
-    x, w, group = node["X"], node["W"], node.attr("group", 1)
+    x, group = node["X"], node.attr("group", 1)
     sizes = emit.dims(x, 2)
-    win = window(emit, node, sizes, emit.dims(w, 2))
+    win = window(emit, node, sizes, emit.dims(node["W"], 2))
     pads, extent = win.pads, win.extent.constant
+    ct, w = _scaled_kernel(emit, ct, node["W"])
     if all(s == 1 for s in win.strides) and pads is not None and extent is not None:
         mirrored = [*(extent - 1), *(extent - 1)] - np.asarray(pads)
         if w.static_shape is not None and (mirrored >= 0).all():
@@ -86,6 +87,17 @@ def _flipped(emit: Emitter, w: Value, shape: tuple[int, ...], group: int) -> Val
         return w
     back = [-1] * len(axes)
     return emit.Slice(w, back, [_TO_THE_FRONT] * len(axes), axes, back)
+
+
+def _scaled_kernel(emit: Emitter, ct: Value, w: Value) -> tuple[Value, Value]:
+    """A factor per channel of the cotangent, as a BatchNormalization leaves it, moves into w."""
+    factors = emit.factors(ct)
+    if factors is None or factors[1].static_shape is None or w.static_shape is None:
+        return ct, w
+    plain, scale = factors
+    if scale.static_shape != (w.static_shape[0], *[1] * (w.rank - 2)) or plain.shape != ct.shape:
+        return ct, w
+    return plain, w * emit.Unsqueeze(scale, [w.rank - 1])
 
 
 def _transposed(emit: Emitter, ct: Value, w: Value, sizes: Value, win: Window, group: int) -> Value:

@@ -87,7 +87,8 @@ def elu(emit: Emitter, node: Node, ct: Value) -> Value:
 def erf(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ·2/√π·exp(-x²)."""
     x = node["input"]
-    return ct * (emit.Exp(-(x * x)) * (2.0 / math.sqrt(math.pi)))
+    # the factor goes into the exponent, which saves two passes over the tensor
+    return ct * emit.Exp(math.log(2.0 / math.sqrt(math.pi)) - x * x)
 
 
 @vjp("Exp", "input")
@@ -103,7 +104,7 @@ def gelu(emit: Emitter, node: Node, ct: Value) -> Value:
     if node.attr("approximate", "none") == "tanh":
         return ct * _gelu_tanh_slope(emit, x)
     t = x * math.sqrt(0.5)
-    density = emit.Exp(-(t * t)) * (1.0 / math.sqrt(2.0 * math.pi))
+    density = emit.Exp(-0.5 * math.log(2.0 * math.pi) - t * t)
     return ct * (emit.Erf(t) * 0.5 + 0.5 + x * density)
 
 
