@@ -131,8 +131,9 @@ class Engine:
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
         lead = (1,) if self.output_batched else ()
         shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        lean = prune(self.augmented.model, list(self.augmented.gradients.values()))
         return plan(
-            row_bytes=row_bytes(self.augmented.model, shapes),
+            row_bytes=row_bytes(lean, shapes),
             memory=memory,
             internal_batch_size=internal_batch_size,
             most_rows=self.most_rows,

@@ -123,8 +123,6 @@ def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: i
         )
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    # the arena keeps the largest chunk's memory for ever; without it speed is the same
-    options.enable_cpu_mem_arena = False
     if threads is not None:
         options.intra_op_num_threads = threads
     if folder is not None:

@@ -10,18 +10,40 @@ import onnx
 
 from igrt.graph import Graph
 from igrt.graph.onnx_types import elem_type
+from igrt.graph.view import all_inputs
 
 
 def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Bytes of all tensors that the nodes of a model make for inputs of these shapes.
+    """Most bytes of tensors that are alive at once while a model runs on inputs of these shapes.
 
-    An upper bound: onnxruntime frees a tensor behind its last use. Sizes that shape inference does
-    not find count as 1.
+    Nodes run in order and a tensor is freed behind its last use, as onnxruntime does. What kernels
+    need inside is not known, and sizes that shape inference does not find count as 1.
 
     Args:
-        model: The augmented model.
+        model: The model, with its nodes in order.
         shapes: Shape of each input, with a batch of one row.
     """
+    graph = Graph(_with_input_shapes(model, shapes))
+    last_use = {o.name: len(graph.nodes) for o in model.graph.output}
+    for index, node in enumerate(graph.nodes):
+        for name in all_inputs(node):
+            last_use[name] = max(index, last_use.get(name, 0))
+    expiring: dict[int, list[str]] = {}
+    for name, index in last_use.items():
+        expiring.setdefault(index, []).append(name)
+    alive = most = 0
+    for index, node in enumerate(graph.nodes):
+        alive += sum(_bytes(graph, o) for o in node.output if o)
+        most = max(most, alive)
+        alive -= sum(_bytes(graph, n) for n in expiring.get(index, ()) if n in graph.producers)
+        # an output that nobody reads is freed at once
+        alive -= sum(_bytes(graph, o) for o in node.output if o and o not in last_use)
+    return most
+
+
+def _with_input_shapes(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
+) -> onnx.ModelProto:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for info in fixed.graph.input:
@@ -29,16 +51,16 @@ def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
             del info.type.tensor_type.shape.dim[:]
             for size in shapes[info.name]:
                 info.type.tensor_type.shape.dim.add().dim_value = size
+    # declared with a symbolic batch, which the fixed one would contradict
     del fixed.graph.value_info[:]
     for output in fixed.graph.output:
         output.type.tensor_type.ClearField("shape")
-    graph = Graph(fixed)
-    total = 0
-    for name in graph.producers:
-        spec = graph.spec(name)
-        sizes = [d if isinstance(d, int) else 1 for d in spec.shape or ()]
-        total += prod(sizes) * _width(spec.dtype)
-    return total
+    return fixed
+
+
+def _bytes(graph: Graph, name: str) -> int:
+    spec = graph.spec(name)
+    return prod(d if isinstance(d, int) else 1 for d in spec.shape or ()) * _width(spec.dtype)
 
 
 def _width(dtype: str) -> int:

@@ -5,11 +5,22 @@ from onnx import parser
 from igrt.stage import row_bytes
 
 
-def test_bytes_of_all_made_tensors_are_added_up():
+def test_only_what_is_alive_at_once_counts():
     model = parser.parse_model(
         """<ir_version: 8, opset_import: ["": 18]>
-        g (float[N, 3] x) => (double[N, 3] y) { e = Exp(x)  y = Cast<to = 11>(e) }"""
+        g (float[N, 3] x) => (double[N, 3] y) {
+          a = Exp(x)  b = Exp(a)  c = Exp(b)  y = Cast<to = 11>(c) }"""
     )
-    # three float32 and three float64 numbers
+    # three float32 numbers going in and three float64 numbers coming out of the last node
     assert row_bytes(model, {"x": (1, 3)}) == 3 * 4 + 3 * 8
     assert row_bytes(model, {"x": (10, 3)}) == 10 * (3 * 4 + 3 * 8)
+
+
+def test_a_tensor_lives_until_its_last_use():
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[N, 3] x) => (float[N, 3] y) {
+          a = Exp(x)  b = Exp(a)  c = Exp(b)  y = Mul(c, a) }"""
+    )
+    # a, b and c while c is made, then a, c and y
+    assert row_bytes(model, {"x": (1, 3)}) == 3 * 3 * 4
