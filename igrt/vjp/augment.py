@@ -121,9 +121,8 @@ def survey(graph: Graph, of: str, wrt: Sequence[str]) -> tuple[Graph, Reach]:
     """
     found = reach(graph, of, wrt)
     bodies = _with_bodies(graph, found)
-    if not bodies:
-        return graph, found
-    return survey(Graph(inline_operators(graph.model, bodies)), of, wrt)
+    expanded = inline_operators(graph.model, bodies) if bodies else None
+    return (graph, found) if expanded is None else survey(Graph(expanded), of, wrt)
 
 
 def explained_output(graph: Graph, of: str | None) -> TensorSpec:

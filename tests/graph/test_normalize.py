@@ -231,3 +231,20 @@ def test_trailing_omitted_inputs_are_left_out():
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
     assert list(normalize(model).graph.node[0].input) == ["x", "s"]
+
+
+def test_a_body_that_the_inliner_cannot_expand_is_left_alone():
+    """ONNX's inliner fails an assertion on an Attention with an omitted input before a given one."""
+    info = onnx.helper.make_tensor_value_info
+    names = ["Q", "K", "V", "past_key", "past_value"]
+    node = onnx.helper.make_node(
+        "Attention", ["Q", "K", "V", "", "past_key", "past_value"], ["Y", "pk", "pv"]
+    )
+    graph = onnx.helper.make_graph(
+        [node],
+        "g",
+        [info(n, 1, [1, 2, 3, 4]) for n in names],
+        [info(n, 1, None) for n in ("Y", "pk", "pv")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 24)])
+    assert inline_operators(model, [("", "Attention")]) is None

@@ -17,14 +17,23 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def inline_operators(
     model: onnx.ModelProto, operators: Iterable[tuple[str, str]]
-) -> onnx.ModelProto:
+) -> onnx.ModelProto | None:
     """The model with some operators replaced by the function body that their schema has.
 
     Args:
         model: The model; its tensors keep their names.
         operators: (domain, operator) pairs.
+
+    Returns:
+        The new model, or None where ONNX's inliner gives up: it cannot expand an Attention whose
+        omitted inputs have no type.
     """
-    return inliner.inline_selected_functions(model, list(operators), inline_schema_functions=True)
+    try:
+        return inliner.inline_selected_functions(
+            model, list(operators), inline_schema_functions=True
+        )
+    except RuntimeError:  # a failed assertion in C++
+        return None
 
 
 __all__ = ["inline_functions", "inline_operators"]
