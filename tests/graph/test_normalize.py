@@ -234,7 +234,7 @@ def test_trailing_omitted_inputs_are_left_out():
 
 
 def test_a_body_that_the_inliner_cannot_expand_is_left_alone():
-    """ONNX's inliner fails an assertion on an Attention with an omitted input before a given one."""
+    """ONNX's inliner fails an assertion on an Attention that omits an inner input."""
     info = onnx.helper.make_tensor_value_info
     names = ["Q", "K", "V", "past_key", "past_value"]
     node = onnx.helper.make_node(

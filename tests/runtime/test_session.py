@@ -160,7 +160,8 @@ def test_options(wheel: Callable[..., list[dict[str, Any]]]) -> None:
     OrtSession(TANH, provider="cpu")
     first, second = (c["options"] for c in calls)
     assert (first.intra_op_num_threads, second.intra_op_num_threads) == (3, 0)
-    assert first.enable_cpu_mem_arena is False
+    # the arena settles at one chunk; the C allocator's peak varies by a third from run to run
+    assert first.enable_cpu_mem_arena is True
     assert first.log_severity_level == 4
 
 
