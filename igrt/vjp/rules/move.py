@@ -5,6 +5,7 @@ from math import prod
 import numpy as np
 
 from igrt.graph import Emitter, Node, Value
+from igrt.specs import Array
 from igrt.vjp.movement import NARROW, collect, parts, scatter_add
 from igrt.vjp.registry import vjp, zero
 
@@ -116,11 +117,13 @@ def scatter_data(emit: Emitter, node: Node, ct: Value) -> Value:
 def scatter_updates(emit: Emitter, node: Node, ct: Value) -> Value:
     """u‾ for y = x with u scattered into it.
 
-    none, add: ȳ where u went. mul: ȳ·x times the other u that went there. max, min: ȳ/n where u
-    won, shared by the n that did.
+    none: ȳ where u went and no later u did. add: ȳ where u went. mul: ȳ·x times the other u that
+    went there. max, min: ȳ/n where u won, shared by the n that did.
     """
     x, u, reduction = node["data"], node["updates"], node.attr("reduction", "none")
-    if reduction in ("none", "add"):
+    if reduction == "none":
+        return _masked_by_last(emit, node, _gather(emit, node, ct))
+    if reduction == "add":
         return _gather(emit, node, ct)
     if reduction == "mul":
         # a product without one of its factors, exact where factors are zero: divide the product
@@ -135,6 +138,44 @@ def scatter_updates(emit: Emitter, node: Node, ct: Value) -> Value:
     _, share = _winners(emit, node, ct)
     won = emit.Equal(u, _gather(emit, node, node.output))
     return emit.Where(won, _gather(emit, node, share), 0.0)
+
+
+def _masked_by_last(emit: Emitter, node: Node, gathered: Value) -> Value:
+    """0 for updates that a later one wrote over.
+
+    ONNX leaves open which of several updates of one place stays. Models have them nevertheless
+    (torch's scatter_add exported below opset 16), and in onnxruntime it is the last one.
+    """
+    indices = node["indices"]
+    if _distinct(emit, node, indices.constant):
+        return gathered
+    nowhere = emit.Expand(emit.constant(-1), emit.shape(node["data"]))
+    if node.op_type == "ScatterElements":
+        axis = emit.axis(node.attr("axis", 0), node["data"])
+        places = emit.shape(indices)
+        numbers = emit.reshape(emit.Range(0, emit.Size(indices), 1), places)
+        written = emit.ScatterElements(nowhere, indices, numbers, axis=axis)
+    else:  # one number for each slice, spread over it
+        places = emit.dims(indices, 0, -1)
+        ones = [1] * (node["updates"].rank - indices.rank + 1)
+        count = emit.ReduceProd(places, keepdims=0)
+        numbers = emit.reshape(emit.Range(0, count, 1), emit.vector(places, *ones))
+        spread = emit.Expand(numbers, emit.shape(node["updates"]))
+        written = emit.ScatterND(nowhere, indices, spread)
+    return emit.Where(emit.Equal(_gather(emit, node, written), numbers), gathered, 0.0)
+
+
+def _distinct(emit: Emitter, node: Node, indices: Array | None) -> bool:
+    """Whether it is known that no two updates go to the same place."""
+    shape = node["data"].static_shape
+    if indices is None or shape is None:
+        return False
+    if node.op_type == "ScatterElements":
+        axis = emit.axis(node.attr("axis", 0), node["data"])
+        sorted_indices = np.sort(indices % max(1, shape[axis]), axis=axis)
+        return not (np.diff(sorted_indices, axis=axis) == 0).any()
+    rows = (indices % np.maximum(1, shape[: indices.shape[-1]])).reshape(-1, indices.shape[-1])
+    return len(np.unique(rows, axis=0)) == len(rows)
 
 
 def _winners(emit: Emitter, node: Node, ct: Value) -> tuple[Value, Value]:

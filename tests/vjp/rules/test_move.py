@@ -304,3 +304,41 @@ def test_topk(check_vjp, rng, axis, largest, opset):
 
 def test_topk_of_opset_10(check_vjp, rng):
     check_vjp("TopK", rng.permutation(12).reshape(3, 4) / 7.0, ints(2), outputs=2, of=[0], opset=10)
+
+
+@pytest.mark.parametrize("dims", [("4, 3", "3, 2", "3, 2"), ("A, B", "C, D", "E, F")])
+@pytest.mark.parametrize(
+    "node, at",
+    [
+        ("ScatterElements", [[0, 2], [3, 2], [0, 1]]),
+        ("ScatterElements <axis = 1>", [[0, 0], [2, 1], [1, 1]]),
+        ("ScatterND", [[0, 2], [3, 1], [0, 2]]),
+        ("ScatterND", [[1], [0], [1]]),
+    ],
+)
+def test_the_last_update_of_a_place_takes_the_gradient(node, at, dims):
+    """Graph networks exported below opset 16 scatter several edges into one node, unreduced."""
+    at = np.array(at)
+    slices = "ND" in node
+    shape = (*at.shape[:-1], *((3,) if at.shape[1] == 1 else ())) if slices else at.shape
+    x_dims, at_dims, u_dims = dims
+    if slices:
+        at_dims = f"{at_dims.split(',')[0]}, {at.shape[1]}"
+        u_dims = ", ".join([*u_dims.split(", "), "G"][: len(shape)]).replace("2", "3")
+    text = f"""<ir_version: 8, opset_import: ["": 18]>
+        g (float[{x_dims}] x, int64[{at_dims}] at, float[{u_dims}] u) => (float[{x_dims}] y) {{
+            y = {node} (x, at, u) }}"""
+    model = parser.parse_model(text)
+    forward = onnxruntime.InferenceSession(model.SerializeToString())
+    x, ct = np.zeros((4, 3), np.float32), np.arange(1, 13, dtype=np.float32).reshape(4, 3)
+    # linear in u: the derivative in one element is the change that a 1 there makes
+    want = np.zeros(shape, np.float32)
+    for where in np.ndindex(shape):
+        u = np.zeros(shape, np.float32)
+        u[where] = 1
+        want[where] = (ct * forward.run(None, {"x": x, "at": at, "u": u})[0]).sum()
+    session = onnxruntime.InferenceSession(augment(model, wrt=["u"]).SerializeToString())
+    feeds = {"x": x, "at": at, "u": want, "igrt/cotangent/y": ct}
+    feeds = {i.name: feeds[i.name] for i in session.get_inputs()}
+    np.testing.assert_array_equal(session.run(["igrt/grad/u"], feeds)[0], want)
+    assert (want == 0).any()
