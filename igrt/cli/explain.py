@@ -143,12 +143,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         provider=options["provider"],
         threads=options["threads"],
     )
-    feeds, display = _read_inputs(explainer, inputs, options["preprocess"], options["labels"])
+    how = _preprocess(options["preprocess"])
+    feeds, display = _read_inputs(explainer, inputs, how, options["labels"])
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
             feeds,
-            baselines=_baselines(options["baselines"], explainer, options["preprocess"]),
+            baselines=_baselines(options["baselines"], explainer, how),
             target=_target(options["target"], display.labels),
             method=options["method"],
             n_steps=options["steps"],
@@ -188,13 +189,12 @@ def _check_output(file: Path, read: list[str]) -> None:
 
 
 def _read_inputs(
-    explainer: Explainer, inputs: tuple[str, ...], preprocess: str | None, labels: Path | None
+    explainer: Explainer, inputs: tuple[str, ...], how: Preprocess | None, labels: Path | None
 ) -> tuple[dict[str, Array], Display]:
     from igrt.inputs import join, read, read_labels
     from igrt.specs import Display
 
     specs = {s.name: s for s in explainer.inputs}
-    how = _preprocess(preprocess)
     loaded: dict[str, list[Any]] = {}
     for text in inputs:
         name, path = _split(text, list(specs))
@@ -233,12 +233,11 @@ def _preprocess(text: str | None) -> Preprocess | None:
     return None if text is None else Preprocess.named(text)
 
 
-def _baselines(specs: tuple[str, ...], explainer: Explainer, preprocess: str | None) -> Any:
+def _baselines(specs: tuple[str, ...], explainer: Explainer, how: Preprocess | None) -> Any:
     """Texts stay texts; files are read like inputs."""
     from igrt.inputs import read
 
     known = {s.name: s for s in explainer.inputs}
-    how = _preprocess(preprocess)
     built: list[Any] = []
     for text in specs:
         name, separator, file = text.partition("=")
