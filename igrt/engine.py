@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -26,6 +26,7 @@ in another order differ by some 1e-6; a row that leaks into another differs by o
 _FORWARD_ROWS = 32
 
 SessionMaker = Callable[[onnx.ModelProto], Session]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @final
@@ -58,6 +59,8 @@ class Engine:
         self._forward: Session | None = None
         self._gradient: Session | None = None
         self._augmented: Augmented | None = None
+        self._lean: onnx.ModelProto | None = None
+        self._row_bytes: dict[Shapes, int] = {}
 
     @property
     def augmented(self) -> Augmented:
@@ -68,13 +71,23 @@ class Engine:
             return self._augmented
 
     @property
-    def gradient(self) -> Session:
-        """A session that gives the gradients and nothing else."""
+    def lean(self) -> onnx.ModelProto:
+        """The augmented model without what the gradients do not need.
+
+        onnxruntime runs every node, so the explained output itself goes, too.
+        """
         augmented = self.augmented
         with self._lock:
+            if self._lean is None:
+                self._lean = prune(augmented.model, list(augmented.gradients.values()))
+            return self._lean
+
+    @property
+    def gradient(self) -> Session:
+        """A session that gives the gradients and nothing else."""
+        lean = self.lean
+        with self._lock:
             if self._gradient is None:
-                # onnxruntime runs every node, so the explained output itself goes, too
-                lean = prune(augmented.model, list(augmented.gradients.values()))
                 self._gradient = self.session(lean)
             return self._gradient
 
@@ -85,14 +98,13 @@ class Engine:
                 self._forward = self.session(self.part)
         return self._forward.run([self.of], feeds)[0]
 
-    def forward(
-        self, points: Mapping[str, Array], others: Mapping[str, Array], example: Array
-    ) -> Array:
+    def forward(self, points: Feeds, others: Feeds, shared: Feeds, example: Array) -> Array:
         """The explained output for each row, [rows, …].
 
         Args:
             points: Attributed inputs, [rows, …] by name.
             others: The model's other inputs, [examples, …] by name.
+            shared: Those of its inputs that have no batch axis, by name.
             example: Example of each row, [rows] int64.
 
         Raises:
@@ -107,8 +119,8 @@ class Engine:
             feeds = {n: a[part] for n, a in points.items()}
             feeds |= {n: a[example[part]] for n, a in others.items()}
             if not self.batched:
-                feeds = {n: np.asarray(a[0]) for n, a in feeds.items()}
-            made = self.run_forward(feeds)
+                feeds = {n: a[0] for n, a in feeds.items()}
+            made = self.run_forward({**shared, **feeds})
             found.append(made if self.output_batched else made[np.newaxis])
         outputs = np.concatenate(found)
         if len(outputs) != rows:
@@ -131,9 +143,13 @@ class Engine:
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
         lead = (1,) if self.output_batched else ()
         shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
-        lean = prune(self.augmented.model, list(self.augmented.gradients.values()))
+        shapes |= {n: a.shape for n, a in paths.shared.items()}
+        # shape inference of the whole model, so only once for inputs of the same shapes
+        key = tuple(sorted(shapes.items()))
+        if key not in self._row_bytes:
+            self._row_bytes[key] = row_bytes(self.lean, shapes)
         return plan(
-            row_bytes=row_bytes(lean, shapes),
+            row_bytes=self._row_bytes[key],
             memory=memory,
             internal_batch_size=internal_batch_size,
             most_rows=self.most_rows,
@@ -147,6 +163,7 @@ def open_engine(
     session: SessionMaker,
     layout: Batching,
     probe: Feeds,
+    shared: Feeds,
 ) -> Engine:
     """An engine that gives each row what it gets alone, found out by trying.
 
@@ -156,32 +173,37 @@ def open_engine(
         wrt: Attributed tensors.
         session: Loads a model.
         layout: Which inputs have a batch axis.
-        probe: Two different rows of every input, [2, …] by name.
+        probe: Two different rows of every input that has a batch axis, [2, …] by name.
+        shared: The inputs that have none, by name.
     """
     if not layout.batched:
         note = "there is no batch axis, so examples run one by one"
         return Engine(part, of, wrt, session, note, batched=False, output_batched=False)
     alone = Engine(part, of, wrt, session, "the batch is fixed at 1, so rows run one by one")
-    rows = [alone.run_forward({n: a[r : r + 1] for n, a in probe.items()}) for r in range(2)]
+    rows = [
+        alone.run_forward({**shared, **{n: a[r : r + 1] for n, a in probe.items()}})
+        for r in range(2)
+    ]
     if rows[0].ndim == 0 or len(rows[0]) != 1:
-        alone.note, alone.output_batched = (
-            "the output has no batch axis, so rows run one by one",
-            False,
-        )
+        alone.note = "the output has no batch axis, so rows run one by one"
+        alone.output_batched = False
         return alone
+    together, note = alone, "independent"
     if layout.fixed:
         freed = free_batch(part, frozenset(probe))
-        note = "independent, after making the fixed batch free"
-        together = Engine(freed, of, wrt, session, note, most_rows=None)
+        note += ", after making the fixed batch free"
+        together = Engine(freed, of, wrt, session, note)
     else:
         alone.note = "dependent on each other, so run one by one"
-        together = Engine(part, of, wrt, session, "independent", most_rows=None)
-    return together if _agree(together, probe, np.concatenate(rows)) else alone
+    if not _agree(together, {**shared, **probe}, np.concatenate(rows)):
+        return alone
+    together.note, together.most_rows = note, None
+    return together
 
 
-def _agree(together: Engine, probe: Feeds, alone: Array) -> bool:
+def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
-        found = together.run_forward(probe)
+        found = together.run_forward(feeds)
     except IgrtError:  # does not load or run with two rows: not that way
         return False
     finite = np.isfinite(alone)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Literal, final
 
@@ -99,15 +101,18 @@ class Explainer:
 
     @property
     def _batching(self) -> Batching:
-        floats = frozenset(s.name for s in self._graph.inputs if s.is_float)
-        return batching(self._graph.inputs, floats or frozenset(s.name for s in self._graph.inputs))
+        """Which inputs have a batch axis: those attributed must, else no row can be told apart."""
+        inputs = self._graph.inputs
+        fed = {s.name for s in inputs}
+        attributed = fed.intersection(s.name for s in self.wrt)
+        floats = {s.name for s in inputs if s.is_float}
+        return batching(inputs, frozenset(attributed or floats or fed))
 
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
         layout = self._batching
         feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
-        points, others, b_points, _ = self._points(feeds, None, layout)
-        return self._engine_for(points, b_points, others, layout).note
+        return self._engine_for(self._ends(feeds, None, layout), layout).note
 
     def explain(
         self,
@@ -159,28 +164,31 @@ class Explainer:
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
         layout = self._batching
         feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
-        points, others, b_points, count = self._points(feeds, baselines, layout)
-        engine = self._engine_for(points, b_points, others, layout)
+        ends = self._ends(feeds, baselines, layout)
+        engine, count = self._engine_for(ends, layout), ends.count
 
-        outputs = engine.forward(points, others, np.arange(count))
+        outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(count))
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
-        sets = len(next(iter(b_points.values()))) // count
-        b_outputs = engine.forward(b_points, others, np.tile(np.arange(count), sets))
+        sets = len(next(iter(ends.baselines.values()))) // count
+        b_outputs = engine.forward(
+            ends.baselines, ends.others, ends.shared, np.tile(np.arange(count), sets)
+        )
         output = picked.pick(outputs[example])
         of_row = np.stack([b_outputs[k * count + example] for k in range(sets)])
         baseline_output = np.mean([picked.pick(b) for b in of_row], axis=0)
 
         paths = Paths(
-            inputs=points,
-            baselines=b_points,
+            inputs=ends.inputs,
+            baselines=ends.baselines,
             example=np.tile(example, sets),
             baseline=np.concatenate([k * count + example for k in range(sets)]),
             cotangents=np.tile(
                 picked.cotangents(outputs.shape[1:], engine.augmented.of.dtype),
                 (sets, *(1,) * (outputs.ndim - 1)),
             ),
-            others=others,
+            others=ends.others,
+            shared=ends.shared,
             batched=engine.batched,
             output_batched=engine.output_batched,
         )
@@ -219,23 +227,23 @@ class Explainer:
                 batching=engine.note,
             ),
             example=example,
-            inputs={n: x[example] if keep else x[0] for n, x in points.items()},
+            inputs={n: x[example] if keep else x[0] for n, x in ends.inputs.items()},
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
             display=display or Display(),
         )
 
-    def _points(
-        self, feeds: dict[str, Array], baselines: Any, layout: Batching
-    ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array], int]:
-        """End points of the paths, [examples, …] and [sets x examples, …], and the other feeds."""
+    def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
+        """Where the paths end and begin, and what else the model is fed with."""
         names = [s.name for s in self.wrt]
         count = len(next(iter(feeds.values())))
         z = self._inner_tensors(feeds, layout) if self._inner else {}
         points = {n: z[n] if n in z else feeds[n] for n in names}
         needed = {i.name for i in Graph(self._part).inputs}
-        others = {n: a for n, a in feeds.items() if n in needed and n not in points}
+        rest = {n: a for n, a in feeds.items() if n in needed and n not in points}
+        shared = {n: a[0] for n, a in rest.items() if layout.batched and n not in layout.inputs}
+        others = {n: a for n, a in rest.items() if n not in shared}
         built = []
         for baseline in baseline_values.as_list(baselines):
             if self._inner and self._through_model(baseline):
@@ -248,7 +256,7 @@ class Explainer:
             else:
                 built.append(baseline_values.build(baseline, points, batched=True))
         b_points = {n: np.concatenate([b[n] for b in built]) for n in names}
-        return points, others, b_points, count
+        return _Ends(points, b_points, others, shared, count)
 
     def _through_model(self, baseline: Any) -> bool:
         """Whether a baseline is one of the model's inputs, to be carried on to the inner tensor.
@@ -269,7 +277,7 @@ class Explainer:
         single = layout.fixed or not layout.batched
         found: list[list[Array]] = []
         for part in [slice(r, r + 1) for r in range(rows)] if single else [slice(None)]:
-            at = {n: a[part] if layout.batched else a[0] for n, a in feeds.items()}
+            at = {n: a[part] if n in layout.inputs else a[0] for n, a in feeds.items()}
             made = self._prologue.run(self._inner, at)
             found.append(made if layout.batched else [m[np.newaxis] for m in made])
         return {n: np.concatenate([f[i] for f in found]) for i, n in enumerate(self._inner)}
@@ -283,25 +291,23 @@ class Explainer:
             threads=self._threads,
         )
 
-    def _engine_for(
-        self,
-        points: dict[str, Array],
-        b_points: dict[str, Array],
-        others: dict[str, Array],
-        layout: Batching,
-    ) -> Engine:
+    def _engine_for(self, ends: _Ends, layout: Batching) -> Engine:
         with self._lock:
             if self._engine is None:
                 # half way rather than the baseline: rows of zeros would not show a leak
-                first = {n: _probe(points[n][0], b_points[n][0]) for n in points}
-                second = {n: np.stack([a[0], a[0]]) for n, a in others.items()}
+                first = {n: _probe(x[0], ends.baselines[n][0]) for n, x in ends.inputs.items()}
+                probe = first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
                 wrt = tuple(s.name for s in self.wrt)
                 self._engine = open_engine(
-                    self._part, self.of.name, wrt, self._session, layout, first | second
+                    self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
+        return {**self._origin, **options}
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
         return {
             "model": self._source.name,
             "sha256": self._source.sha256,
@@ -311,7 +317,6 @@ class Explainer:
             "igrt": version("igrt"),
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
-            **options,
         }
 
 
@@ -329,6 +334,26 @@ def explain(
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
     explainer = Explainer(model, of=of, wrt=wrt, provider=provider, memory=memory, threads=threads)
     return explainer.explain(inputs, **options)
+
+
+@final
+@dataclass(frozen=True)
+class _Ends:
+    """End points of the paths, and the model's other inputs.
+
+    Args:
+        inputs: Attributed tensors at the input, [examples, …] by name.
+        baselines: The same at the baselines, [sets x examples, …] by name.
+        others: Further inputs, [examples, …] by name.
+        shared: Further inputs without a batch axis, by name.
+        count: Number of examples.
+    """
+
+    inputs: dict[str, Array]
+    baselines: dict[str, Array]
+    others: dict[str, Array]
+    shared: dict[str, Array]
+    count: int
 
 
 def _probe(x: Array, b: Array) -> Array:

@@ -8,7 +8,9 @@ import pytest
 from onnx import parser
 
 import igrt
+from igrt import engine
 from igrt.errors import InputError, NoGradientPath, NonFiniteError, TargetError, UnsupportedOperator
+from igrt.explainer import Explainer
 
 # float32 forward and gradient: 6e-8 per operation, a handful of operations
 FLOAT32 = 2e-6
@@ -190,6 +192,47 @@ def test_a_scalar_output_needs_no_target():
     result = igrt.explain(model(text), np.array([[1.0, 1.0]], np.float32))
     np.testing.assert_allclose(result.values["x"], [[np.expm1(2.0) / 2] * 2], rtol=FLOAT32)
     assert result.target == (0,)
+
+
+MIXED = model(
+    """g (float[N, 3] x, int64 k, float[2] w) => (float[N, 2] y) <int64[1] a = {1}> {
+         s = ReduceSum<keepdims = 1>(x, a)  f = Cast<to = 1>(k)  t = Mul(s, f)  y = Mul(t, w) }"""
+)
+
+
+def test_inputs_without_a_batch_axis_are_shared_by_all_rows():
+    """y = k·Σx·w, so the attribution of each x is k·x·w; k and w are the same for every row."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    feeds = {"x": x, "k": np.int64(2), "w": np.array([3, 5], np.float32)}
+    result = igrt.explain(MIXED, feeds, wrt=["x"], target=1)
+    np.testing.assert_allclose(result.values["x"], 10 * x, rtol=FLOAT32)
+    assert result.provenance["batching"] == "independent"
+    alone = igrt.explain(MIXED, feeds | {"x": x[1]}, wrt=["x"], target=1)
+    np.testing.assert_allclose(alone.values["x"], 10 * x[1], rtol=FLOAT32)
+
+
+def test_an_inner_tensor_is_found_beside_inputs_without_a_batch_axis():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    feeds = {"x": x, "k": np.int64(2), "w": np.array([3, 5], np.float32)}
+    text = """g (float[N, 3] x, int64 k) => (float[N, 3] y) {
+        e = Mul(x, x)  f = Cast<to = 1>(k)  y = Mul(e, f) }"""
+    result = igrt.explain(model(text), {n: feeds[n] for n in ("x", "k")}, wrt=["e"], target=2)
+    np.testing.assert_allclose(result.values["e"][:, 2], 2 * x[:, 2] ** 2, rtol=FLOAT32)
+
+
+def test_what_does_not_change_between_calls_is_done_once(monkeypatch):
+    """A service explains with one model again and again: no session and no size twice."""
+    sessions, sizes = [], []
+    opened, sized = Explainer._session, engine.row_bytes
+    monkeypatch.setattr(
+        Explainer, "_session", lambda self, part: (sessions.append(part), opened(self, part))[1]
+    )
+    monkeypatch.setattr(engine, "row_bytes", lambda *given: (sizes.append(given), sized(*given))[1])
+    explainer = igrt.Explainer(LINEAR)
+    for rows in (1, 3, 1):
+        explainer.explain(np.ones((rows, 3), np.float32), target=0)
+    assert len(sessions) == 2  # the forward and the gradient one
+    assert len(sizes) == 1
 
 
 def test_a_model_without_batch_axis_is_one_example():

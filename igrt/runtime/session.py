@@ -75,8 +75,10 @@ class OrtSession:
             OutOfMemory: If memory does not suffice.
             InputError: If a shape does not fit.
         """
+        # a row of a vector is a NumPy scalar, which onnxruntime refuses
+        arrays = {n: np.asarray(a) for n, a in feeds.items()}
         try:
-            return [np.asarray(a) for a in self._session.run(list(outputs), dict(feeds))]
+            return [np.asarray(a) for a in self._session.run(list(outputs), arrays)]
         except Exception as error:
             raise translated(error, doing="running the model") from None
 

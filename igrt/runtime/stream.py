@@ -39,6 +39,7 @@ class Paths:
         baseline: Row in `baselines` of each path, [paths] int64.
         cotangents: One per path, [paths, *output shape].
         others: Further inputs of the model that have a row per example, by name.
+        shared: Further inputs without a batch axis, fed as they are, by name.
         batched: Whether the model's inputs have a batch axis; without, a run takes a single row.
         output_batched: Whether the explained output has one; without, likewise.
     """
@@ -49,6 +50,7 @@ class Paths:
     baseline: Array
     cotangents: Array
     others: Mapping[str, Array]
+    shared: Mapping[str, Array]
     batched: bool
     output_batched: bool
 
@@ -254,7 +256,7 @@ class _Work:
         self, rows: Sequence[_Row], slots: Array, alphas: Array, busy: Mapping[int, _Slot]
     ) -> Feeds:
         paths, count = self.paths, len(rows)
-        feeds: dict[str, Array] = {}
+        feeds: dict[str, Array] = dict(paths.shared)
         for name in self.names:
             points = self.points.get(name)
             if points is None or len(points) < count:
@@ -267,9 +269,9 @@ class _Work:
         of_row = np.fromiter((busy[r.slot].path for r in rows), dtype=np.int64, count=count)
         for name, array in paths.others.items():
             picked = array[paths.example[of_row]]
-            feeds[name] = picked if paths.batched else np.asarray(picked[0])
+            feeds[name] = picked if paths.batched else picked[0]
         picked = paths.cotangents[of_row]
-        feeds[self.cotangent] = picked if paths.output_batched else np.asarray(picked[0])
+        feeds[self.cotangent] = picked if paths.output_batched else picked[0]
         return feeds
 
     def settle(self, index: int, slot: _Slot) -> bool:

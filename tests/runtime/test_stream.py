@@ -43,6 +43,7 @@ def paths(examples=3, features=5, others=None, seed=0):
         baseline=index,
         cotangents=np.ones((examples, 1), np.float32),
         others=others or {},
+        shared={},
         batched=True,
         output_batched=True,
     )
