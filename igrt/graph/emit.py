@@ -314,11 +314,6 @@ class Emitter:
         """A possibly negative axis of `value`, counted from the front."""
         return axis + value.rank if axis < 0 else axis
 
-    def inferred(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[TensorSpec]:
-        """What ONNX says about the outputs of a node, from the types of its operands."""
-        types = self._infer(proto, inputs)
-        return [TensorSpec(n, *types[n]) for n in proto.output if n]
-
     # -- inside ---------------------------------------------------------------------------------
 
     def _keep(self, spec: TensorSpec) -> Value:

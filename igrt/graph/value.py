@@ -14,8 +14,6 @@ from igrt.specs import Array, Dim, TensorSpec
 if TYPE_CHECKING:
     from igrt.graph.emit import Emitter
 
-Operand = "Value | Array | float | int"
-
 
 @final
 class Value:
