@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 
 from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.graph import Graph
+from igrt.graph.learn import exposing, unranked, with_ranks
 from igrt.graph.prune import prune
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
@@ -176,6 +178,8 @@ def open_engine(
         probe: Two different rows of every input that has a batch axis, [2, …] by name.
         shared: The inputs that have none, by name.
     """
+    first = {**shared, **{n: a[:1] if layout.batched else a[0] for n, a in probe.items()}}
+    part = _ranked(part, session, first)
     if not layout.batched:
         note = "there is no batch axis, so examples run one by one"
         return Engine(part, of, wrt, session, note, batched=False, output_batched=False)
@@ -199,6 +203,18 @@ def open_engine(
         return alone
     together.note, together.most_rows = note, None
     return together
+
+
+def _ranked(part: onnx.ModelProto, session: SessionMaker, feeds: Feeds) -> onnx.ModelProto:
+    """The part with the numbers of axes that its gradient needs and inference does not find."""
+    open_ends = unranked(Graph(part))
+    if not open_ends:
+        return part
+    try:
+        made = session(exposing(part, open_ends)).run(open_ends, feeds)
+    except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
+        return part
+    return with_ranks(part, dict(zip(open_ends, made, strict=True)))
 
 
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:

@@ -23,7 +23,9 @@ from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
+from igrt.graph.normalize.bfloat16 import widen_ends
 from igrt.graph.normalize.opset import pin_ir_version
+from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
 from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
@@ -50,6 +52,8 @@ class Explainer:
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
         memory: Byte budget of a run; a share of what is free by default.
         threads: Threads within one operator; None leaves it to onnxruntime.
+        quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
+            gradients pass it where a value is inside the range; ``dequantise`` takes it out.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -67,6 +71,7 @@ class Explainer:
         provider: str = "auto",
         memory: int | None = None,
         threads: int | None = None,
+        quantised: str = STRAIGHT_THROUGH,
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(
@@ -77,7 +82,8 @@ class Explainer:
         full_name(provider)
         self._source = load(model)
         self._provider, self._memory, self._threads = provider, memory, threads
-        normal = normalize(self._source.model)
+        normal = widen_ends(normalize(self._source.model, quantised))
+        self._quantised = quantised if is_quantised(self._source.model) else None
         graph = Graph(normal)
         self._normal, self._graph = normal, graph
         found = differentiable(normal, wrt=wrt, of=of)
@@ -85,6 +91,12 @@ class Explainer:
         """Spec of the explained output."""
         self.wrt: tuple[TensorSpec, ...] = found.wrt
         """Specs of the attributed tensors."""
+        for spec in (self.of, *self.wrt):
+            if spec.dtype == "bfloat16":  # inputs and outputs were widened
+                raise InputError(
+                    f"{spec} is an inner bfloat16 tensor, which NumPy cannot hold",
+                    hint="name a neighbour in float32, an input or an output; or use igrt.augment",
+                )
         names = [s.name for s in self.wrt]
         self._inner = [n for n in names if n in graph.producers]
         self._part = (
@@ -317,6 +329,7 @@ class Explainer:
             "igrt": version("igrt"),
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
+            **({"quantised": self._quantised} if self._quantised else {}),
         }
 
 
@@ -329,10 +342,19 @@ def explain(
     provider: str = "auto",
     memory: int | None = None,
     threads: int | None = None,
+    quantised: str = STRAIGHT_THROUGH,
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
-    explainer = Explainer(model, of=of, wrt=wrt, provider=provider, memory=memory, threads=threads)
+    explainer = Explainer(
+        model,
+        of=of,
+        wrt=wrt,
+        provider=provider,
+        memory=memory,
+        threads=threads,
+        quantised=quantised,
+    )
     return explainer.explain(inputs, **options)
 
 

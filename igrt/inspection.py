@@ -14,6 +14,7 @@ from igrt.explainer import Explainer
 from igrt.graph import Graph, load
 from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
+from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.specs import Array, TensorSpec
 from igrt.vjp.augment import missing_rules, survey
 
@@ -47,6 +48,7 @@ def inspect(model: ModelLike) -> dict[str, Any]:
         "outputs": [str(s) for s in graph.outputs],
         "operators": dict(operators.most_common()),
         "explainable": _explainable(graph),
+        "quantised": is_quantised(proto),
         "rows": _rows(model, graph),
     }
 

@@ -28,8 +28,22 @@ from igrt.cli.report import print_json
 @click.option(
     "--of", metavar="NAME", help="Tensor to differentiate; default: the first float output."
 )
+@click.option(
+    "--quantised",
+    default="straight_through",
+    show_default=True,
+    metavar="Q",
+    help="For a quantised model: straight_through, or dequantise to take the rounding out.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def augment(model: Path, output: Path, wrt: tuple[str, ...], of: str | None, as_json: bool) -> None:
+def augment(
+    model: Path,
+    output: Path,
+    wrt: tuple[str, ...],
+    of: str | None,
+    quantised: str,
+    as_json: bool,
+) -> None:
     """Write MODEL with its gradient graph, made of standard operators, to OUT.
 
     The result has one more input, igrt/cotangent/<output>, and one output igrt/grad/<name> per
@@ -37,7 +51,7 @@ def augment(model: Path, output: Path, wrt: tuple[str, ...], of: str | None, as_
     """
     from igrt.export import save_augmented
 
-    report = save_augmented(model, output, wrt=list(wrt) or None, of=of)
+    report = save_augmented(model, output, wrt=list(wrt) or None, of=of, quantised=quantised)
     if as_json:
         print_json(report)
         return

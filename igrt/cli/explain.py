@@ -101,6 +101,13 @@ _STRICT = 1e-2
     metavar="P",
     help="auto, cpu, cuda or onnxruntime's name of a provider.",
 )
+@click.option(
+    "--quantised",
+    default="straight_through",
+    show_default=True,
+    metavar="Q",
+    help="For a quantised model: straight_through, or dequantise to take the rounding out.",
+)
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
@@ -142,6 +149,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         wrt=list(options["wrt"]) or None,
         provider=options["provider"],
         threads=options["threads"],
+        quantised=options["quantised"],
     )
     how = _preprocess(options["preprocess"])
     feeds, display = _read_inputs(explainer, inputs, how, options["labels"])

@@ -33,5 +33,11 @@ def inspect(model: Path, as_json: bool) -> None:
     for entry in report["explainable"]:
         lines.append(f"{entry['of']} with respect to {entry['wrt']}: {entry['verdict']}")
         lines += [f"    {b}" for b in entry["because"]]
+    if report["quantised"]:
+        lines += [
+            "",
+            "quantised: gradients pass straight through the rounding inside the range; "
+            "dequantise takes it out",
+        ]
     lines += ["", f"rows of a batch: {report['rows']}"]
     click.echo(printable("\n".join(lines)))

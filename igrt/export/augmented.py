@@ -16,11 +16,17 @@ from igrt.errors import InputError
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import external_files
 from igrt.graph.normalize import normalize
+from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.vjp.augment import differentiate
 
 
 def save_augmented(
-    model: Path, output: Path, *, wrt: Sequence[str] | None = None, of: str | None = None
+    model: Path,
+    output: Path,
+    *,
+    wrt: Sequence[str] | None = None,
+    of: str | None = None,
+    quantised: str = STRAIGHT_THROUGH,
 ) -> dict[str, Any]:
     """Write a model with its gradient graph; external data files are copied beside it.
 
@@ -29,6 +35,7 @@ def save_augmented(
         output: File to write.
         wrt: Tensors to differentiate with respect to; all float inputs by default.
         of: Tensor to differentiate; the first float output by default.
+        quantised: ``straight_through`` or ``dequantise``, for a quantised model.
 
     Returns:
         What was written: file, nodes, how many of them were added, cotangent and gradients.
@@ -47,7 +54,7 @@ def save_augmented(
     if output.exists() and model.exists() and output.samefile(model):
         raise InputError(f"{output} is the model itself", hint="choose another name")
     source = load(model)
-    normal = normalize(source.model)
+    normal = normalize(source.model, quantised)
     found = differentiate(normal, wrt=wrt, of=of)
     data = serialise(found.model)
     copies = _copies(found.model, model.parent, output.parent)

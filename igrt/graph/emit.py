@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from igrt.errors import InternalError
+from igrt.errors import InternalError, UnsupportedOperator
 from igrt.graph.fold import fold
 from igrt.graph.onnx_types import dtype_name, elem_type, spec_of
 from igrt.graph.value import Node, Value
@@ -28,6 +28,11 @@ _BOUNDED = frozenset(
 )
 """Operators whose results are finite where their operands are, short of an overflow."""
 
+_SEEN = 64
+"""Elements up to which inference sees what is in a constant: shapes, axes, pads."""
+
+_Type = tuple[str, tuple[Dim, ...] | None]
+
 
 @final
 class Emitter:
@@ -42,21 +47,26 @@ class Emitter:
 
     Args:
         graph: The forward graph, whose opset the nodes are written for.
+        outer: The emitter of the graph around it, where the graph is a body; its tensors can be
+            read, and no name of its is used again.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, outer: Emitter | None = None) -> None:
         self.graph = graph
+        self.outer = outer
+        self.extended: dict[int, onnx.NodeProto] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._values: dict[str, Value] = {}
         self._constants: dict[str, Array | None] = {}
         self._shared: dict[tuple[Any, ...], tuple[Value, ...]] = {}
-        self._taken = graph.names
-        self._count = 0
+        self._taken: set[str] = graph.names if outer is None else outer._taken
+        self._count: int = 0 if outer is None else outer._count
         self._stored: set[str] = set(graph.initializers)
         self._fed: set[str] = set()
         self._tame: set[str] = set()
         self._makers: dict[str, onnx.NodeProto] = {}
+        self._inferred: dict[tuple[Any, ...], list[_Type]] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
         if not op_type[:1].isupper():
@@ -108,17 +118,21 @@ class Emitter:
         results = [self._fresh(op_type) for _ in range(outputs)]
         proto = helper.make_node(op_type, names, results, domain=domain, **given)
         proto.name = results[0]
-        types = self._infer(proto, [v for v in inputs if v is not None])
+        types = self._types(proto, inputs, key)
         self.nodes.append(proto)
         self._mark_tame(proto, [v for v in inputs if v is not None])
-        made = tuple(self._keep(TensorSpec(n, *types[n])) for n in results)
+        made = tuple(self._keep(TensorSpec(n, *t)) for n, t in zip(results, types, strict=True))
         self._shared[key] = made
         return made
 
     def value(self, name: str) -> Value:
         """The handle on a tensor of the graph."""
         value = self._values.get(name)
-        return value if value is not None else self._keep(self.graph.spec(name))
+        if value is not None:
+            return value
+        if self.outer is not None and name not in self.graph.names:
+            return self._keep(self.outer.value(name).spec)
+        return self._keep(self.graph.spec(name))
 
     def factors(self, value: Value) -> tuple[Value, Value] | None:
         """A product emitted here, as a value and a factor that depends on stored tensors only."""
@@ -132,6 +146,40 @@ class Emitter:
         proto = self.graph.nodes[index]
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         return Node(proto, self.graph.opsets.get(domain, 1), self)
+
+    def extend(self, index: int) -> onnx.NodeProto:
+        """A copy of a forward node that takes its place, to be given more outputs."""
+        if index not in self.extended:
+            self.extended[index] = onnx.NodeProto.FromString(
+                self.graph.nodes[index].SerializeToString()
+            )
+        return self.extended[index]
+
+    def fresh(self, word: str) -> str:
+        """A name that no tensor has."""
+        return self._fresh(word)
+
+    def feed(self, word: str, dtype: str, shape: tuple[Dim, ...] | None) -> Value:
+        """A value under a new name that an input of a body brings in."""
+        return self._keep(TensorSpec(self._fresh(word), dtype, shape))
+
+    def outputs(
+        self,
+        op_type: str,
+        operands: Sequence[Value],
+        attributes: dict[str, Any],
+        types: Sequence[tuple[str, tuple[Dim, ...] | None]],
+    ) -> tuple[Value, ...]:
+        """Append a control-flow node, whose outputs have these element types and shapes."""
+        results = [self._fresh(op_type) for _ in types]
+        proto = helper.make_node(op_type, [v.name for v in operands], results, **attributes)
+        proto.name = results[0]
+        self.nodes.append(proto)
+        return tuple(self._keep(TensorSpec(n, *t)) for n, t in zip(results, types, strict=True))
+
+    def known(self, spec: TensorSpec) -> Value:
+        """A value that a forward node makes since it was extended."""
+        return self._keep(spec)
 
     def input(self, spec: TensorSpec) -> Value:
         """A value fed from outside (the caller adds it to the model's inputs)."""
@@ -176,7 +224,9 @@ class Emitter:
     def constant_of(self, name: str) -> Array | None:
         """Elements of a tensor known when the graph is built, else None."""
         if name not in self._constants:
-            self._constants[name] = self.graph.constant(name)
+            inside = self.outer is None or name in self.graph.names
+            source = self.graph.constant if inside else self.outer.constant_of  # type: ignore[union-attr]
+            self._constants[name] = source(name)
         return self._constants[name]
 
     # -- what rules need again and again ------------------------------------------------------
@@ -314,6 +364,11 @@ class Emitter:
         """A possibly negative axis of `value`, counted from the front."""
         return axis + value.rank if axis < 0 else axis
 
+    def inferred(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[TensorSpec]:
+        """What ONNX says about the outputs of a node, from the types of its operands."""
+        types = self._infer(proto, inputs)
+        return [TensorSpec(n, *t) for n, t in zip(proto.output, types, strict=True) if n]
+
     # -- inside ---------------------------------------------------------------------------------
 
     def _keep(self, spec: TensorSpec) -> Value:
@@ -357,9 +412,24 @@ class Emitter:
                 self._taken.add(name)
                 return name
 
-    def _infer(
-        self, proto: onnx.NodeProto, inputs: list[Value]
-    ) -> dict[str, tuple[str, tuple[Dim, ...] | None]]:
+    def _types(
+        self, proto: onnx.NodeProto, inputs: Sequence[Value | None], key: tuple[Any, ...]
+    ) -> list[_Type]:
+        """Type of each output: inferred once for operands of the same types and constants.
+
+        Most nodes of a large model are like others, and inference is half of what one costs.
+        """
+        op_type, domain, _, attributes, _ = key
+        if any(a.HasField("g") for a in proto.attribute):
+            return self._infer(proto, [v for v in inputs if v is not None])
+        like = (op_type, domain, attributes, len(proto.output), *map(_look, inputs))
+        found = self._inferred.get(like)
+        if found is None:
+            found = self._infer(proto, [v for v in inputs if v is not None])
+            self._inferred[like] = found
+        return found
+
+    def _infer(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[_Type]:
         version = self.graph.opsets.get(proto.domain, 1)
         try:
             schema = onnx.defs.get_schema(proto.op_type, version, proto.domain)
@@ -369,7 +439,7 @@ class Emitter:
         for value in inputs:
             types[value.name] = _type_proto(value)
             elements = value.constant
-            if elements is not None and elements.size <= 64:
+            if elements is not None and elements.size <= _SEEN:
                 data[value.name] = numpy_helper.from_array(elements, value.name)
         try:
             inferred = onnx.shape_inference.infer_node_outputs(
@@ -379,19 +449,34 @@ class Emitter:
                 data or None,
                 opset_imports=[helper.make_opsetid(d, v) for d, v in self.graph.opsets.items()],
             )
-        except onnx.shape_inference.InferenceError as error:
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
             operands = ", ".join(str(v.spec) for v in inputs)
             raise InternalError(f"{proto.op_type}({operands}): {error}") from error
-        found: dict[str, tuple[str, tuple[Dim, ...] | None]] = {}
+        found: list[_Type] = []
         for name in proto.output:
             spec = spec_of(name, inferred[name]) if name in inferred else None
             if spec is None or spec.dtype == "unknown":
                 spec = TensorSpec(name, inputs[0].dtype, None)
-            found[name] = (spec.dtype, spec.shape)
+            found.append((spec.dtype, spec.shape))
         return found
 
 
+def _look(value: Value | None) -> tuple[Any, ...] | None:
+    """All that inference sees of an operand."""
+    if value is None:
+        return None
+    elements = value.constant
+    seen = elements is not None and elements.size <= _SEEN
+    return (value.dtype, value.shape, elements.tobytes() if seen and elements is not None else b"")
+
+
 def _type_proto(value: Value) -> onnx.TypeProto:
+    if value.dtype == "unknown":
+        raise UnsupportedOperator(
+            f"the element type of `{value.name}` is not known",
+            hint="add it to the model's value_info, or use igrt.Explainer, which runs the model to "
+            "find it",
+        )
     return helper.make_tensor_type_proto(elem_type(value.dtype), value.shape)
 
 

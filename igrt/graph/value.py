@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import ml_dtypes
 import onnx
 
-from igrt.errors import InternalError
+from igrt.errors import InternalError, UnsupportedOperator
 from igrt.specs import Array, Dim, TensorSpec
 
 if TYPE_CHECKING:
@@ -53,10 +53,14 @@ class Value:
         """Number of axes.
 
         Raises:
-            InternalError: If it is unknown; rules that can do without ask `shape` first.
+            UnsupportedOperator: If it is unknown; rules that can do without ask `shape` first.
         """
         if self.spec.shape is None:
-            raise InternalError(f"the rank of {self.spec} is unknown")
+            raise UnsupportedOperator(
+                f"the number of axes of {self.spec} is not known",
+                hint="add it to the model's value_info (onnx.shape_inference, fixed sizes of its "
+                "inputs), or use igrt.Explainer, which runs the model to find it",
+            )
         return len(self.spec.shape)
 
     @property

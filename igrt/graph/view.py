@@ -10,6 +10,8 @@ from functools import cached_property
 import onnx
 from onnx import numpy_helper
 
+from igrt.errors import ModelLoadError
+from igrt.graph.infer import infer
 from igrt.graph.onnx_types import spec_of
 from igrt.specs import Array, TensorSpec
 
@@ -28,6 +30,8 @@ class Graph:
         self.model = model
         self.nodes = list(model.graph.node)
         self.opsets = {_domain(o.domain): o.version for o in model.opset_import}
+        self.bodies: dict[tuple[int, str], Graph] = {}
+        """Graphs of the bodies of control-flow nodes that were asked for (`graph.body`)."""
 
     @property
     def opset(self) -> int:
@@ -42,11 +46,7 @@ class Graph:
     @cached_property
     def specs(self) -> dict[str, TensorSpec]:
         """What is known about each tensor: declared by the model or inferred by ONNX."""
-        try:
-            # not strict: an unknown operator leaves gaps, it does not fail
-            model = onnx.shape_inference.infer_shapes(self.model, data_prop=True)
-        except Exception:  # every failure of the C++ checker is a bare Exception subclass
-            model = self.model
+        model = infer(self.model)
         found = {
             t.name: TensorSpec(t.name, _dtype_of(t), tuple(t.dims)) for t in model.graph.initializer
         }
@@ -138,7 +138,13 @@ def read_tensor(tensor: onnx.TensorProto) -> Array | None:
         return None
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
-    return numpy_helper.to_array(tensor)
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelLoadError(
+            f"the stored tensor `{tensor.name}` is damaged: {error}",
+            hint="export or download the model again",
+        ) from None
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
@@ -154,11 +160,12 @@ def all_inputs(node: onnx.NodeProto) -> list[str]:
     """Tensors a node reads: its operands and what its bodies capture from outside."""
     names = [n for n in node.input if n]
     for graph in subgraphs(node):
-        names.extend(_captured(graph))
+        names.extend(captured(graph))
     return names
 
 
-def _captured(graph: onnx.GraphProto) -> set[str]:
+def captured(graph: onnx.GraphProto) -> set[str]:
+    """Tensors from outside that a body reads."""
     inside = {i.name for i in graph.input} | {t.name for t in graph.initializer}
     used = {o.name for o in graph.output}
     for node in graph.node:
@@ -201,6 +208,7 @@ def collector_paused() -> Iterator[None]:
 __all__ = [
     "Graph",
     "all_inputs",
+    "captured",
     "collector_paused",
     "constant_node",
     "read_tensor",

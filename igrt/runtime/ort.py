@@ -46,6 +46,11 @@ _MEMORY = re.compile(
 )
 
 
+_NO_KERNEL = re.compile(
+    r"(?:find an implementation|Kernel not found) for (\w+)\(\d+\) node with name '([^']*)'"
+)
+
+
 def translated(error: Exception, *, doing: str) -> IgrtError:
     """Our error for one of onnxruntime's, which share no base class and no reliable type.
 
@@ -59,6 +64,12 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
         return OutOfMemory(
             f"out of memory while {doing}",
             hint="use a smaller internal_batch_size or memory budget",
+        )
+    kernel = _NO_KERNEL.search(str(error))
+    if kernel:
+        return ModelLoadError(
+            f"onnxruntime has no kernel for {kernel[1]} (`{kernel[2]}`) in this element type",
+            hint="the CPU has few kernels for float64 and bfloat16: convert the model to float32",
         )
     if doing.startswith("loading"):
         return ModelLoadError(

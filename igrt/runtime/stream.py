@@ -248,7 +248,8 @@ class _Work:
                 )
             flat = np.ascontiguousarray(gradient).reshape(len(rows), -1)
             # NaN fails the comparison, too
-            if not (-_UNBOUNDED < flat.min(initial=0) and flat.max(initial=0) < _UNBOUNDED):
+            low, high = float(flat.min(initial=0)), float(flat.max(initial=0))
+            if not (-_UNBOUNDED < low and high < _UNBOUNDED):
                 self._refuse_unbounded(name, flat, rows, busy)
             self.kernels.accumulate(self.sums[name], flat, slots, weights)
 
@@ -312,7 +313,7 @@ class _Work:
         """Raise unless it is only where input and baseline agree, whose attribution is 0."""
         for row, gradient in zip(rows, flat, strict=True):
             moves = self.x[name][row.slot] != self.b[name][row.slot]
-            count = int((moves & ~(np.abs(gradient) < _UNBOUNDED)).sum())
+            count = int((moves & ~(np.abs(gradient.astype(np.float64)) < _UNBOUNDED)).sum())
             if count:
                 example = int(self.paths.example[busy[row.slot].path])
                 raise NonFiniteError(

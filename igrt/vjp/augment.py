@@ -16,8 +16,11 @@ from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.inline import inline_operators
 from igrt.graph.normalize.opset import pin_ir_version
+from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
+from igrt.graph.normalize.vendor.lower import refusal
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
+from igrt.graph.valid import blamed
 from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
 from igrt.vjp.pullback import Reach, pullback, reach
@@ -45,7 +48,11 @@ class Augmented:
 
 
 def augment(
-    model: ModelLike, *, wrt: Sequence[str] | None = None, of: str | None = None
+    model: ModelLike,
+    *,
+    wrt: Sequence[str] | None = None,
+    of: str | None = None,
+    quantised: str = STRAIGHT_THROUGH,
 ) -> onnx.ModelProto:
     """The model with its gradient graph, made of standard operators for any onnxruntime.
 
@@ -58,6 +65,8 @@ def augment(
         wrt: Tensors to differentiate with respect to, inputs or any intermediate ones; all float
             inputs by default.
         of: The tensor to differentiate; the first float output by default.
+        quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
+            cotangents pass it where a value is inside the range; ``dequantise`` takes it out.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -65,7 +74,7 @@ def augment(
         UnsupportedOperator: If operators on the way have no rule; all are named.
         NoGradientPath: If the gradient would be zero by construction.
     """
-    return differentiate(normalize(load(model).model), wrt=wrt, of=of).model
+    return differentiate(normalize(load(model).model, quantised), wrt=wrt, of=of).model
 
 
 @final
@@ -90,10 +99,19 @@ def differentiable(
     model: onnx.ModelProto, *, wrt: Sequence[str] | None = None, of: str | None = None
 ) -> Differentiable:
     """Check that a normalised model can be differentiated; the errors are those of `augment`."""
+    with blamed(model):
+        return _differentiable(model, wrt, of)
+
+
+def _differentiable(
+    model: onnx.ModelProto, wrt: Sequence[str] | None, of: str | None
+) -> Differentiable:
     graph = Graph(model)
     target = explained_output(graph, of)
     sources = attributed_tensors(graph, wrt)
     graph, found = survey(graph, target.name, [s.name for s in sources])
+    # what a body says of sizes is right where ONNX's inference for the operator is not (Attention)
+    target = graph.spec(target.name)
     if found.missing:
         raise _unsupported(graph, found, target, sources)
     kept = _refuse_zero(graph, found, target, sources, explicit=wrt is not None)
@@ -104,7 +122,7 @@ def differentiate(
     model: onnx.ModelProto, *, wrt: Sequence[str] | None = None, of: str | None = None
 ) -> Augmented:
     """The gradient graph of a model that is already loaded and normalised."""
-    with collector_paused():
+    with collector_paused(), blamed(model):
         return _build(differentiable(model, wrt=wrt, of=of))
 
 
@@ -209,33 +227,41 @@ def _float_tensor(graph: Graph, name: str, purpose: str) -> TensorSpec:
 
 def _with_bodies(graph: Graph, found: Reach) -> list[tuple[str, str]]:
     """Operators without a rule that ONNX defines by a function body."""
-    operators = []
+    candidates = set().union(*found.within.values())
     for index in found.missing:
         node = graph.nodes[index]
-        domain = "" if node.domain == "ai.onnx" else node.domain
+        candidates.add(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+    operators = []
+    for domain, op_type in sorted(candidates):
         try:
-            schema = onnx.defs.get_schema(node.op_type, graph.opsets.get(domain, 1), domain)
+            schema = onnx.defs.get_schema(op_type, graph.opsets.get(domain, 1), domain)
         except onnx.defs.SchemaError:
             continue
         if has_body(schema):
-            operators.append((domain, node.op_type))
-    return sorted(set(operators))
+            operators.append((domain, op_type))
+    return operators
 
 
 def missing_rules(graph: Graph, found: Reach) -> list[str]:
-    """One line per operator without a rule: its inputs, how many nodes, and some of their names."""
+    """One line per operator without a rule: its inputs, how many nodes, and some of their names.
+
+    Indented lines behind it say why, where the operator is refused on purpose.
+    """
     groups: dict[str, list[str]] = {}
+    reasons: dict[str, set[str]] = {}
     for index, formals in found.missing.items():
         node = graph.nodes[index]
         domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
         opset = graph.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
         key = f"{domain}{node.op_type}-{opset} ({', '.join(sorted(set(formals)))})"
         groups.setdefault(key, []).append(node.name)
+        reasons.setdefault(key, set()).update(filter(None, [refusal(graph, node)]))
     width = max(map(len, groups), default=0)
     lines = []
     for key, names in sorted(groups.items()):
         nodes = "1 node " if len(names) == 1 else f"{len(names)} nodes"
         lines.append(f"{key:<{width}}  {nodes}  {', '.join(names[:3])}{', …' * (len(names) > 3)}")
+        lines += [f"  {reason}" for reason in sorted(reasons[key])]
     return lines
 
 
@@ -244,8 +270,9 @@ def _unsupported(
 ) -> UnsupportedOperator:
     """One error that names every operator without a rule."""
     lines = missing_rules(graph, found)
-    count = "1 operator" if len(lines) == 1 else f"{len(lines)} operators"
-    have = "has" if len(lines) == 1 else "have"
+    operators = sum(not line.startswith(" ") for line in lines)
+    count = "1 operator" if operators == 1 else f"{operators} operators"
+    have = "has" if operators == 1 else "have"
     between = f"between `{', '.join(s.name for s in wrt)}` and `{of.name}`"
     return UnsupportedOperator(
         "\n".join([f"{count} {between} {have} no gradient rule", *(f"  {line}" for line in lines)]),
@@ -296,7 +323,8 @@ def _build(checked: Differentiable) -> Augmented:
     graph, of, wrt, found = checked.graph, checked.of, checked.wrt, checked.found
     emit = Emitter(graph)
     cotangent = TensorSpec(_free(graph, f"{PREFIX}cotangent/{of.name}"), of.dtype, of.shape)
-    gradients = pullback(emit, of.name, emit.input(cotangent), [s.name for s in wrt], found)
+    cts = {of.name: emit.input(cotangent)}
+    gradients = pullback(emit, cts, [s.name for s in wrt], found)
     outputs: dict[str, Value] = {}
     for spec in wrt:
         value = gradients.get(spec.name)
@@ -305,6 +333,8 @@ def _build(checked: Differentiable) -> Augmented:
         outputs[spec.name] = emit.named(value, _free(graph, f"{PREFIX}grad/{spec.name}"))
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
+    for index, proto in emit.extended.items():
+        model.graph.node[index].CopyFrom(proto)
     needed = needed_names(emit.nodes, {v.name for v in outputs.values()})
     model.graph.input.append(value_info(cotangent))
     model.graph.initializer.extend(t for t in emit.initializers if t.name in needed)

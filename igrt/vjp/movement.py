@@ -185,9 +185,14 @@ def _scatter(emit: Emitter, ct: Value, size: Value, indices: Value, axis: int) -
     return emit.Transpose(summed, perm=back) if axis else summed
 
 
+def widened(emit: Emitter, value: Value) -> Value:
+    """`value` in float32 if its element type is narrower."""
+    return emit.cast(value, "float32") if value.dtype in NARROW else value
+
+
 def scatter_add(emit: Emitter, shape: Value, indices: Value, ct: Value) -> Value:
     """ScatterND into zeros with addition, in float32 where the element type is narrower."""
-    wide = emit.cast(ct, "float32") if ct.dtype in NARROW else ct
+    wide = widened(emit, ct)
     zeros = emit.Expand(emit.lift(0.0, wide), shape)
     indices = emit.cast(indices, "int64")
     return emit.cast(emit.ScatterND(zeros, indices, wide, reduction="add"), ct.dtype)
@@ -208,4 +213,13 @@ def tracked(emit: Emitter, node: Node, ct: Value) -> Value:
     return emit.reshape_like(scatter_add(emit, emit.Unsqueeze(size, [0]), indices, flat), x)
 
 
-__all__ = ["NARROW", "collect", "parts", "place", "scatter_add", "surround", "tracked"]
+__all__ = [
+    "NARROW",
+    "collect",
+    "parts",
+    "place",
+    "scatter_add",
+    "surround",
+    "tracked",
+    "widened",
+]

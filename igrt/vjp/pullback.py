@@ -3,61 +3,84 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from igrt.errors import InternalError
+import onnx
+
+from igrt.errors import InternalError, UnsupportedOperator
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.value import formal_inputs
-from igrt.graph.view import all_inputs
+from igrt.graph.view import all_inputs, subgraphs
 from igrt.vjp.broadcast import sum_to
-from igrt.vjp.registry import Rule, Zero, lookup
+from igrt.vjp.registry import CAPTURED, Edge, Rule, Traced, Zero, lookup, tracer_of
+
+STAND_FOR_REALS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
+"""Operators whose whole numbers stand for real ones: they carry the cotangents of these."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What lies between the attributed tensors and the explained output.
+    """What lies between the attributed tensors and the explained outputs.
 
     Args:
-        edges: For each node on a differentiable path, which of its inputs carry the gradient.
+        edges: For each node on a differentiable path, which of its inputs and of the tensors that
+            its bodies capture carry the gradient.
         missing: Nodes on the way with an input that has neither rule nor declaration.
+        within: (domain, operator) pairs without a rule in the bodies of those nodes.
         blocked: Nodes where a path ends because the output is locally constant in the input.
         reached: Attributed tensors that a gradient gets back to.
+        varying: Explained outputs that vary.
     """
 
-    edges: dict[int, list[int]] = field(default_factory=dict)
+    edges: dict[int, list[Edge]] = field(default_factory=dict)
     missing: dict[int, list[str]] = field(default_factory=dict)
+    within: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     blocked: dict[int, list[str]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
+    varying: set[str] = field(default_factory=set)
 
 
-def reach(graph: Graph, of: str, wrt: Iterable[str]) -> Reach:
+def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
     """Mark the nodes between `wrt` and `of`, without building anything.
 
     Forward: a tensor varies if it is attributed or computed from one that varies through an input
     with a rule (or a missing one). Backward: only what `of` depends on counts.
     """
     found = Reach()
+    of = {of} if isinstance(of, str) else set(of)
     wrt = set(wrt)
     varies = set(wrt)
-    useful = graph.ancestors([of])
-    carriers: dict[int, list[int]] = {}
+    useful = graph.ancestors(of)
+    counts = set[str]()
+    carriers: dict[int, list[Edge]] = {}
     for index in sorted(useful):
         proto = graph.nodes[index]
+        domain = "" if proto.domain == "ai.onnx" else proto.domain
+        if any(True for _ in subgraphs(proto)):
+            traced = _trace(graph, index, varies)
+            if traced.missing:
+                found.missing[index] = traced.missing
+                found.within[index] = traced.operators
+            elif not traced.edges and not varies.isdisjoint(all_inputs(proto)):
+                found.blocked[index] = [CAPTURED]
+            if traced.edges:
+                carriers[index] = traced.edges
+            varies.update(traced.varying)
+            continue
         inputs = [i for i, name in enumerate(proto.input) if name in varies]
         if not inputs:
-            if any(name in varies for name in all_inputs(proto)):
-                # varies through what a body captures: no operand of its own to point at
-                found.missing[index] = ["captured by its body"]
-                varies.update(o for o in proto.output if o)
             continue
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
         opset = graph.opsets.get(domain, 1)
         formals = formal_inputs(proto, opset)
-        smooth = [o for o in proto.output if o and _differentiable(graph, o)]
+        stands = proto.op_type in STAND_FOR_REALS
+        smooth = [o for o in proto.output if o and (stands or _differentiable(graph, o))]
         for i in inputs:
+            if proto.input[i] in counts and proto.op_type != "DequantizeLinear":
+                found.blocked.setdefault(index, []).append(formals[i])
+                continue
             entry = lookup(domain, proto.op_type, formals[i], opset)
-            if isinstance(entry, Zero) or not smooth:
+            if _is_flat(entry, proto) or not smooth:
                 found.blocked.setdefault(index, []).append(formals[i])
                 continue
             if entry is None:
@@ -65,17 +88,42 @@ def reach(graph: Graph, of: str, wrt: Iterable[str]) -> Reach:
             carriers.setdefault(index, []).append(i)
         if index in carriers or index in found.missing:
             varies.update(smooth)
-    wanted = {of}
+            counts.update(smooth[:1] if stands else ())
+    found.varying.update(of & varies)
+    wanted = set(of)
     for index in sorted(useful, reverse=True):
         proto = graph.nodes[index]
         if not wanted.intersection(proto.output):
             found.missing.pop(index, None)
+            found.within.pop(index, None)
             continue
         if index in carriers:
             found.edges[index] = carriers[index]
-            wanted.update(proto.input[i] for i in carriers[index])
-    found.reached.update(wrt & wanted if of in varies else ())
+            wanted.update(_tensor(proto, e) for e in carriers[index])
+    found.reached.update(wrt & wanted if found.varying else ())
     return found
+
+
+def _trace(graph: Graph, index: int, varies: set[str]) -> Traced:
+    """What a node with bodies does with tensors that vary."""
+    proto = graph.nodes[index]
+    if varies.isdisjoint(all_inputs(proto)):
+        return Traced([], [], [], set())
+    trace = tracer_of("" if proto.domain == "ai.onnx" else proto.domain, proto.op_type)
+    if trace is not None:
+        return trace(graph, index, varies)
+    return Traced([], [o for o in proto.output if o], ["its body"], set())
+
+
+def _tensor(proto: onnx.NodeProto, edge: Edge) -> str:
+    return edge if isinstance(edge, str) else proto.input[edge]
+
+
+def _is_flat(entry: Rule | Zero | None, proto: onnx.NodeProto) -> bool:
+    """Whether a node is locally constant in an input: by its operator, or by its attributes."""
+    if isinstance(entry, Rule):
+        return entry.flat is not None and entry.flat(proto)
+    return isinstance(entry, Zero)
 
 
 def _differentiable(graph: Graph, name: str) -> bool:
@@ -84,39 +132,48 @@ def _differentiable(graph: Graph, name: str) -> bool:
 
 
 def pullback(
-    emit: Emitter, of: str, ct: Value, wrt: Sequence[str], found: Reach
+    emit: Emitter, cts: Mapping[str, Value], wrt: Sequence[str], found: Reach
 ) -> dict[str, Value]:
-    """Gradient of ⟨ct, of⟩ with respect to each of the attributed tensors that it reaches.
+    """Gradient of Σ ⟨ct, of⟩ with respect to each of the attributed tensors that it reaches.
 
     x‾ = Σ over uses of x of rule(ȳ): contributions of several uses are added, broadcast axes are
     summed, and inputs that need nothing are skipped.
 
     Args:
         emit: Where nodes go; its graph is the forward graph.
-        of: Explained output.
-        ct: Cotangent in the shape of `of`.
+        cts: Cotangent in its shape per explained output.
         wrt: Attributed tensors.
-        found: What `reach` found for the same `of` and `wrt`, with nothing missing.
+        found: What `reach` found for the same outputs and `wrt`, with nothing missing.
     """
-    pending: dict[str, list[Value]] = defaultdict(list, {of: [ct]})
+    pending: dict[str, list[Value]] = defaultdict(list, {n: [ct] for n, ct in cts.items()})
     gradients: dict[str, Value] = {}
     for index in sorted(found.edges, reverse=True):
         node = emit.bind(index)
-        cts = [_total(emit, pending, o.name) if o else None for o in node.outputs]
-        for output, total in zip(node.outputs, cts, strict=True):
+        totals = [_total(emit, pending, o.name) if o else None for o in node.outputs]
+        for output, total in zip(node.outputs, totals, strict=True):
             if output is not None and output.name in wrt and total is not None:
                 gradients[output.name] = total
-        if all(c is None for c in cts):
+        if all(c is None for c in totals):
             continue
-        for i in found.edges[index]:
-            gradient = _apply(emit, node, cts, i)
-            if gradient is not None:
-                pending[node.proto.input[i]].append(gradient)
+        try:
+            for name, gradient in _apply(emit, node, totals, found.edges[index]):
+                pending[name].append(gradient)
+        except UnsupportedOperator as error:
+            raise _placed(error, node) from None
     for name in wrt:
         total = _total(emit, pending, name)
         if total is not None:
             gradients[name] = total
     return gradients
+
+
+def _placed(error: UnsupportedOperator, node: Node) -> UnsupportedOperator:
+    """The error of a rule, with the node that it was for."""
+    if node.name in error.message:
+        return error
+    where = f"{node.op_type}-{node.opset} (`{node.name}`)"
+    message = f"{where} cannot be differentiated: {error.message}"
+    return UnsupportedOperator(message, hint=error.hint)
 
 
 def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value | None:
@@ -129,12 +186,37 @@ def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value |
     return emit.typed(total, emit.value(name).shape)
 
 
-def _apply(emit: Emitter, node: Node, cts: list[Value | None], i: int) -> Value | None:
-    rule = lookup(node.domain, node.op_type, node.formals[i], node.opset)
+def _apply(
+    emit: Emitter, node: Node, cts: list[Value | None], edges: Sequence[Edge]
+) -> Iterator[tuple[str, Value]]:
+    """Name and cotangent of each tensor that a node passes its cotangents on to."""
+    together: dict[Edge, Rule] = {}
+    for edge in edges:
+        rule = _rule(node, edge)
+        if rule.joint:
+            together[edge] = rule
+        elif isinstance(edge, int):
+            gradient = _single(emit, node, cts, edge, rule)
+            if gradient is not None:
+                yield node.proto.input[edge], gradient
+    if together:
+        rule = next(iter(together.values()))
+        for edge, gradient in rule.function(emit, node, cts, list(together)).items():
+            primal = emit.value(_tensor(node.proto, edge))
+            yield primal.name, _checked(emit, node, edge, gradient, primal)
+
+
+def _rule(node: Node, edge: Edge) -> Rule:
+    formal = CAPTURED if isinstance(edge, str) else node.formals[edge]
+    rule = lookup(node.domain, node.op_type, formal, node.opset)
+    if not isinstance(rule, Rule):
+        raise InternalError(f"no rule for {node.op_type}.{formal} ({node.name})")
+    return rule
+
+
+def _single(emit: Emitter, node: Node, cts: list[Value | None], i: int, rule: Rule) -> Value | None:
     primal = node.inputs[i]
-    if not isinstance(rule, Rule) or primal is None:
-        raise InternalError(f"no rule for {node.op_type}.{node.formals[i]} ({node.name})")
-    if not rule.every_output and cts[0] is None:
+    if primal is None or (not rule.every_output and cts[0] is None):
         return None
     extra = (i,) if rule.variadic else ()
     gradient = rule.function(emit, node, cts if rule.every_output else cts[0], *extra)
@@ -143,9 +225,14 @@ def _apply(emit: Emitter, node: Node, cts: list[Value | None], i: int) -> Value 
     if rule.broadcast:
         others = [v for j, v in enumerate(node.inputs) if v is not None and j != i]
         gradient = sum_to(emit, gradient, primal, others)
-    if gradient.dtype != primal.dtype:
+    return _checked(emit, node, i, gradient, primal)
+
+
+def _checked(emit: Emitter, node: Node, edge: Edge, gradient: Value, primal: Value) -> Value:
+    if gradient.dtype != primal.dtype and (primal.spec.is_float or not gradient.spec.is_float):
+        formal = node.formals[edge] if isinstance(edge, int) else edge
         raise InternalError(
-            f"the rule for {node.op_type}.{node.formals[i]} gives {gradient.dtype}, "
+            f"the rule for {node.op_type}.{formal} gives {gradient.dtype}, "
             f"not {primal.dtype} ({node.name})"
         )
     return emit.typed(gradient, primal.shape)

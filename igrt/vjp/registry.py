@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, final
 
-from igrt.graph.value import Value
-
-RuleFunction = Callable[..., Value | None]
+RuleFunction = Callable[..., Any]
 F = TypeVar("F", bound=RuleFunction)
 
 
@@ -31,6 +29,9 @@ class Rule:
         every_output: Whether the rule wants the cotangents of all outputs (None where unused).
         variadic: Whether the schema repeats this input.
         domain: Operator domain.
+        joint: Whether one call of `rule(emit, node, cts, edges)` gives the cotangents of all
+            wanted inputs, by edge.
+        flat: Whether a node's attributes make its output locally constant in the input.
     """
 
     op_type: str
@@ -41,6 +42,8 @@ class Rule:
     every_output: bool
     variadic: bool
     domain: str
+    joint: bool = False
+    flat: Callable[[Any], bool] | None = None
 
 
 @final
@@ -57,6 +60,49 @@ class Zero:
 _TABLE: dict[tuple[str, str, str], list[Rule | Zero]] = {}
 ANY = "*"
 """Stands for every input of an operator."""
+CAPTURED = "captured"
+"""Stands for the outer tensors that the bodies of a control-flow operator read."""
+
+Edge = int | str
+"""What carries a gradient into a node: the index of an input, or the name of a captured tensor."""
+
+
+@final
+@dataclass(frozen=True)
+class Traced:
+    """What one control-flow node does with tensors that vary.
+
+    Args:
+        edges: Inputs and captured tensors that a gradient gets back to.
+        varying: Outputs of the node that vary.
+        missing: What in its bodies cannot be differentiated, and why; empty where everything can.
+        operators: (domain, operator) pairs behind `missing`, nested bodies included.
+    """
+
+    edges: list[Edge]
+    varying: list[str]
+    missing: list[str]
+    operators: set[tuple[str, str]]
+
+
+Tracer = Callable[[Any, int, set[str]], Traced]
+_TRACERS: dict[str, Tracer] = {}
+
+
+def tracer(op_type: str) -> Callable[[Tracer], Tracer]:
+    """Register `trace(graph, index, varies) -> Traced` for an operator that has bodies."""
+
+    def register(function: Tracer) -> Tracer:
+        _TRACERS[op_type] = function
+        return function
+
+    return register
+
+
+def tracer_of(domain: str, op_type: str) -> Tracer | None:
+    """The tracer of a control-flow operator, None if there is none."""
+    _load_rules()
+    return None if domain else _TRACERS.get(op_type)
 
 
 def vjp(
@@ -67,6 +113,8 @@ def vjp(
     broadcast: bool = False,
     every_output: bool = False,
     variadic: bool = False,
+    joint: bool = False,
+    flat: Callable[[Any], bool] | None = None,
 ) -> Callable[[F], F]:
     """Register `rule(emit, node, ct) -> Value` as the pullback of some inputs of an operator.
 
@@ -78,12 +126,16 @@ def vjp(
         broadcast: The operator broadcasts these inputs; the sweep sums the result back.
         every_output: The rule takes the cotangents of all outputs instead of the first one's.
         variadic: The input repeats; the rule takes its index among the node's inputs as well.
+        joint: The rule takes the cotangents of all outputs and the wanted edges, and returns a
+            dict from edge to cotangent.
+        flat: `flat(proto)` says whether a node's attributes make its output locally constant in
+            these inputs, as those of an interpolation by the nearest neighbour.
     """
 
     def register(function: F) -> F:
         for name in inputs:
-            rule = Rule(op_type, name, since, function, broadcast, every_output, variadic, domain)
-            _add(rule)
+            traits = (broadcast, every_output, variadic, domain, joint, flat)
+            _add(Rule(op_type, name, since, function, *traits))
         return function
 
     return register
@@ -143,4 +195,18 @@ def _load_rules() -> None:
         importlib.import_module(f"{rules.__name__}.{module.name}")
 
 
-__all__ = ["ANY", "Rule", "Zero", "coverage", "has_body", "lookup", "vjp", "zero"]
+__all__ = [
+    "ANY",
+    "CAPTURED",
+    "Edge",
+    "Rule",
+    "Traced",
+    "Zero",
+    "coverage",
+    "has_body",
+    "lookup",
+    "tracer",
+    "tracer_of",
+    "vjp",
+    "zero",
+]

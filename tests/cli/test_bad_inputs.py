@@ -35,7 +35,7 @@ BAD_MODELS = {
     "no_outputs": '<ir_version: 8, opset_import: ["" : 17]> g (float[N,3] x) => () { y = Tanh(x) }',
     "no_opset": '<ir_version: 8, opset_import: ["ai.onnx.ml" : 3]>'
     " g (float[N,3] x) => (float[N,3] y) { y = Tanh(x) }",
-    "opset_6": '<ir_version: 3, opset_import: ["" : 6]>'
+    "opset_0": '<ir_version: 3, opset_import: ["" : 0]>'
     " g (float[N,3] x) => (float[N,3] y) { y = Tanh(x) }",
     "opset_99": '<ir_version: 8, opset_import: ["" : 99]>'
     " g (float[N,3] x) => (float[N,3] y) { y = Tanh(x) }",
@@ -216,7 +216,7 @@ MODEL = [
     bad("inspect dangling.onnx", 1, "`nowhere`", "neither an input"),
     bad("explain no_outputs.onnx -i row.npy", 1, "no outputs"),
     bad("explain no_opset.onnx -i row.npy", 1, "opset"),
-    bad("explain opset_6.onnx -i row.npy", 1, "opset 6", "7 and newer"),
+    bad("explain opset_0.onnx -i row.npy", 1, "opset 0", "1 and newer"),
     bad("explain opset_99.onnx -i row.npy", 1, "opset 99", "up to 26"),
     bad("explain ir_99.onnx -i row.npy", 1, "IR version 99"),
     bad("explain cyclic.onnx -i row.npy", 1, "circle", "`Add`"),

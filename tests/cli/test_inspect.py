@@ -46,6 +46,7 @@ def test_json(run: Run, folder: Path) -> None:
             {"of": "scores", "wrt": "left"} | yes,
             {"of": "scores", "wrt": "right"} | yes,
         ],
+        "quantised": False,
         "rows": "independent",
     }
 

@@ -80,6 +80,26 @@ class LpNormalization(OpRun):
         return (np.divide(x, norm, out=np.zeros_like(x), where=norm != 0),)
 
 
+class MaxRoiPool(OpRun):
+    """The reference has none."""
+
+    def _run(self, x, rois, *, pooled_shape=None, spatial_scale=None):  # type: ignore[no-untyped-def]
+        scale = 1.0 if spatial_scale is None else spatial_scale
+        y = np.zeros((len(rois), x.shape[1], *pooled_shape), x.dtype)
+        for r, (image, *corners) in enumerate(rois):
+            x0, y0, x1, y1 = (int(np.floor(v * scale + 0.5)) for v in corners)
+            for place in np.ndindex(*pooled_shape):
+                spans = []
+                for axis, (first, last) in enumerate(((y0, y1), (x0, x1))):
+                    width = max(last - first + 1, 1) / pooled_shape[axis]
+                    begin = first + int(np.floor(place[axis] * width))
+                    end = first + int(np.ceil((place[axis] + 1) * width))
+                    spans.append(slice(*np.clip((begin, end), 0, x.shape[2 + axis])))
+                part = x[int(image), :, spans[0], spans[1]]
+                y[r, :, *place] = part.max(axis=(1, 2)) if part.size else 0
+        return (y,)
+
+
 class MeanVarianceNormalization(OpRun):
     """The reference mixes float32 into float64."""
 
@@ -95,6 +115,7 @@ REPAIRED: list[type[OpRun]] = [
     GlobalMaxPool,
     LRN,
     LpNormalization,
+    MaxRoiPool,
     MeanVarianceNormalization,
 ]
 """Operators that `onnx.reference` gets wrong, in a version that is right."""

@@ -178,19 +178,6 @@ def test_a_missing_rule_behind_a_locally_constant_operator_does_not_matter():
     assert emitted(augment(model)) == ["Mul", "Identity"]
 
 
-def test_what_a_body_captures_is_reported():
-    head = "g (float[3] x) => (float[2, 3] y) <float[2, 3] const = {1, 2, 3, 4, 5, 6}>"
-    body = """
-        [rows] y = Scan <num_scan_inputs = 1, body = b (float[3] row) => (float[3] out) {
-            out = Add (row, x)
-        }> (const)
-    """
-    with pytest.raises(
-        UnsupportedOperator, match=r"Scan-18 \(captured by its body\)  1 node   rows"
-    ):
-        augment(parse(body, head))
-
-
 @pytest.mark.parametrize(
     "body, operator",
     [

@@ -7,31 +7,59 @@ from __future__ import annotations
 
 import onnx
 
+from igrt.graph.normalize.dropout import keep_masks
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
 from igrt.graph.normalize.opset import raise_opset
-from igrt.graph.normalize.optional import close_stored, trim_inputs
+from igrt.graph.normalize.optional import close_stored, drop_hidden, trim_inputs
 from igrt.graph.normalize.order import sort_nodes
+from igrt.graph.normalize.quantised.dequantise import dequantise
+from igrt.graph.normalize.quantised.policy import DEQUANTISE, STRAIGHT_THROUGH, check_policy
+from igrt.graph.normalize.sequences import unpack_sequences
+from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
+from igrt.graph.valid import blamed
 
 
-def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model with named nodes in order, no local functions, and a recent opset.
+def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx.ModelProto:
+    """A copy of the model with named nodes in order, standard operators and a recent opset.
+
+    Model-local functions give way to their bodies, fused vendor operators to standard ones, and
+    arithmetic on whole numbers to what it stands for.
+
+    Args:
+        model: The model; it is not changed.
+        quantised: ``straight_through`` leaves the rounding of a quantised model as it is,
+            ``dequantise`` takes it out.
 
     Raises:
-        ModelLoadError: If its opset is newer than onnxruntime accepts or cannot be raised.
+        InputError: If `quantised` is neither.
+        ModelLoadError: If its opset is newer than onnxruntime accepts or cannot be raised, or if it
+            is not valid.
     """
+    check_policy(quantised)
+    with blamed(model):
+        return _normal(model, quantised)
+
+
+def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = close_stored(copy)  # first: what follows pins a newer IR version
-    return name_nodes(trim_inputs(raise_opset(sort_nodes(inline_functions(copy)))))
+    copy = close_stored(drop_hidden(copy))  # first: what follows pins a newer IR version
+    copy = raise_opset(claim_vendor(sort_nodes(inline_functions(copy))))
+    copy = unpack_sequences(lower_vendor(trim_inputs(copy)))
+    copy = dequantise(copy) if quantised == DEQUANTISE else copy
+    return name_nodes(keep_masks(copy))
 
 
 __all__ = [
     "close_stored",
+    "drop_hidden",
     "inline_functions",
+    "keep_masks",
     "name_nodes",
     "normalize",
     "raise_opset",
     "sort_nodes",
     "trim_inputs",
+    "unpack_sequences",
 ]

@@ -6,8 +6,11 @@ import onnx
 from onnx import version_converter
 
 from igrt.errors import ModelLoadError
+from igrt.graph.normalize.ancient import modernise
+from igrt.graph.normalize.newest import lower_opset
 
-OLDEST_READ = 7
+OLDEST_READ = 1
+MODERN = 7
 """Before opset 7 broadcasting was an attribute and BatchNormalization had another meaning."""
 
 OLDEST = 18
@@ -20,10 +23,10 @@ NEWEST_IR = 13
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with an opset from 18 to 26; from 18 on it is left as it is.
+    """The model with an opset from 18 to 26; one of these is left as it is.
 
     Raises:
-        ModelLoadError: If the opset is older than 7, newer than 26, or cannot be converted.
+        ModelLoadError: If the opset is older than 7 or cannot be converted.
     """
     version = opset_of(model)
     if model.ir_version > onnx.IR_VERSION:
@@ -33,10 +36,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             hint="upgrade onnx, or export the model with an older one",
         )
     if version > NEWEST:
-        raise ModelLoadError(
-            f"the model uses opset {version}; onnxruntime accepts up to {NEWEST}",
-            hint=f"export it with opset {NEWEST} or older",
-        )
+        return lower_opset(model, NEWEST)
     if version < OLDEST_READ:
         raise ModelLoadError(
             f"the model uses opset {version}; igrt reads {OLDEST_READ} and newer",
@@ -45,6 +45,8 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if version >= OLDEST:
         return model
     _refuse_unknown(model, version)
+    if version < MODERN:
+        model = modernise(model)
     # below IR version 4 the converter insists on stored tensors being listed as inputs as well
     model.ir_version = max(4, model.ir_version)
     try:

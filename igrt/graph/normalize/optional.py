@@ -1,4 +1,4 @@
-"""Inputs that mean the same when left out: omitted ones of nodes, stored ones of old models."""
+"""What means the same when left out: omitted inputs of nodes, and superfluous stored tensors."""
 
 from __future__ import annotations
 
@@ -29,4 +29,13 @@ def close_stored(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-__all__ = ["close_stored", "trim_inputs"]
+def drop_hidden(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with one stored tensor per name: the last one, which is onnxruntime's choice."""
+    last = {t.name: i for i, t in enumerate(model.graph.initializer)}
+    for i in reversed(range(len(model.graph.initializer))):
+        if last[model.graph.initializer[i].name] != i:
+            del model.graph.initializer[i]
+    return model
+
+
+__all__ = ["close_stored", "drop_hidden", "trim_inputs"]

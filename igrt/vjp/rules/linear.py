@@ -11,7 +11,7 @@ def gemm_a(emit: Emitter, node: Node, ct: Value) -> Value:
     b, alpha, trans_b = node["B"], node.attr("alpha", 1.0), node.attr("transB", 0)
     if node.attr("transA", 0):
         return emit.Gemm(b, ct, alpha=alpha, transA=trans_b, transB=1)
-    return emit.Gemm(ct, b, alpha=alpha, transB=1 - trans_b)
+    return emit.Gemm(ct, b, alpha=alpha, transB=int(not trans_b))
 
 
 @vjp("Gemm", "B")
@@ -20,7 +20,7 @@ def gemm_b(emit: Emitter, node: Node, ct: Value) -> Value:
     a, alpha, trans_a = node["A"], node.attr("alpha", 1.0), node.attr("transA", 0)
     if node.attr("transB", 0):
         return emit.Gemm(ct, a, alpha=alpha, transA=1, transB=trans_a)
-    return emit.Gemm(a, ct, alpha=alpha, transA=1 - trans_a)
+    return emit.Gemm(a, ct, alpha=alpha, transA=int(not trans_a))
 
 
 @vjp("Gemm", "C")
@@ -60,7 +60,7 @@ def matmul_b(emit: Emitter, node: Node, ct: Value) -> Value:
 
 def _rows(emit: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     """`value` as a matrix of rows as long as an axis of `matrix`."""
-    if value.rank == 2:
+    if value.shape is not None and value.rank == 2:
         return value
     return emit.reshape(value, [-1, emit.dims(matrix, axis, axis + 1)])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from igrt.graph import Emitter, Node, Value
 from igrt.specs import Array
-from igrt.vjp.movement import NARROW, collect, parts, scatter_add
+from igrt.vjp.movement import collect, parts, scatter_add, widened
 from igrt.vjp.registry import vjp, zero
 
 
@@ -47,7 +47,7 @@ def gather_elements_data(emit: Emitter, node: Node, ct: Value) -> Value:
     """y_j = x[indices_j] element by element, hence x_i‾ = Σ ȳ_j over the j with indices_j = i."""
     x = node["data"]
     axis = emit.axis(node.attr("axis", 0), x)
-    wide = _wide(emit, ct)
+    wide = widened(emit, ct)
     zeros = emit.Expand(emit.lift(0.0, wide), emit.shape(x))
     summed = emit.ScatterElements(zeros, node["indices"], wide, axis=axis, reduction="add")
     return emit.cast(summed, ct.dtype)
@@ -198,7 +198,7 @@ def _gather(emit: Emitter, node: Node, value: Value) -> Value:
 def _scatter(emit: Emitter, node: Node, data: Value, updates: Value, reduction: str) -> Value:
     """The node's own scatter of something else."""
     if reduction != "none":
-        data, updates = _wide(emit, data), _wide(emit, updates)
+        data, updates = widened(emit, data), widened(emit, updates)
     axis = emit.axis(node.attr("axis", 0), data) if node.op_type == "ScatterElements" else None
     operands = [data, node["indices"], updates]
     given = {"reduction": reduction if reduction != "none" else None, "axis": axis}
@@ -217,5 +217,17 @@ def topk_x(emit: Emitter, node: Node, ct: Value) -> Value:
     return emit.ScatterElements(zeros, indices, ct, axis=axis)
 
 
-def _wide(emit: Emitter, value: Value) -> Value:
-    return emit.cast(value, "float32") if value.dtype in NARROW else value
+@vjp("Unique", "X")
+def unique_x(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y are the different elements of x; x‾ has ȳ where each occurs first."""
+    x, axis = node["X"], node.attr("axis")
+    indices = node.outputs[1] if len(node.outputs) > 1 else None
+    if indices is None:
+        given = {name: node.attr(name) for name in ("axis", "sorted")}
+        _, indices = emit.node("Unique", [x], given, outputs=2)
+    ct = emit.typed(ct, (None,) * (1 if axis is None else x.rank)) if ct.shape is None else ct
+    if axis is None:
+        size = emit.Reshape(emit.Size(x), [1])
+        return emit.reshape_like(collect(emit, ct, size, indices, 0), x)
+    axis = emit.axis(axis, x)
+    return collect(emit, ct, emit.dims(x, axis, axis + 1), indices, axis)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
 from igrt.specs import Array
 from igrt.vjp.geometry import along, identity
 from igrt.vjp.registry import vjp, zero
+from igrt.vjp.sampling import LINEAR, Taps, edge_outside, taps
 
-zero("Resize", "roi", "scales")
+zero("Resize", "scales")
+
+
+def _ignores_roi(proto: onnx.NodeProto) -> bool:
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+    crops = given.get("coordinate_transformation_mode") == b"tf_crop_and_resize"
+    return not crops or given.get("mode", b"nearest") == b"nearest"
 
 
 @vjp("DepthToSpace", "input")
@@ -36,6 +44,70 @@ def resize(emit: Emitter, node: Node, ct: Value) -> Value:
     for axis, position in _resized(node, x, ct):
         ct = along(emit, _responses(emit, node, axis, position), ct, axis)
     return ct
+
+
+@vjp("Resize", "roi", flat=_ignores_roi)
+def resize_roi(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y = M(p) x at places p = start + λ·(end - start), hence start‾ = Σ p‾·(1 - λ), end‾ = Σ p‾·λ.
+
+    p‾ = Σ ȳ·∂M/∂p x, where the other axes are resized already.
+    """
+    if node.attr("mode") != "linear" or node.attr("antialias", 0):
+        raise UnsupportedOperator(
+            f"`{node.name}` (Resize-{node.opset}) crops to a roi that is computed on the way, with "
+            "a mode other than plain `linear`",
+            hint="attribute to a tensor that the roi does not depend on",
+        )
+    x, roi = node["X"], node["roi"]
+    ct = emit.typed(ct, (None,) * x.rank)
+    resized = _resized(node, x, ct)
+    starts, ends = [], []
+    for axis, position in resized:
+        value = x
+        for other, place in resized:
+            if other != axis:
+                matrix = emit.Transpose(_responses(emit, node, other, place), perm=[1, 0])
+                value = along(emit, matrix, value, other)
+        slopes, part = _crop_slopes(emit, node, ct, axis, position)
+        products = emit.MatMul(_lines(emit, ct, axis), _lines(emit, value, axis, columns=True))
+        moved = emit.ReduceSum(
+            emit.GatherElements(products, slopes.index, axis=1) * slopes.slope, [1], keepdims=0
+        )
+        moved = emit.cast(moved, part.dtype)
+        starts.append(emit.ReduceSum(moved * (1.0 - part), [0]))
+        ends.append(emit.ReduceSum(moved * part, [0]))
+    last = emit.cast(emit.sizes(x, [axis for axis, _ in resized]), roi.dtype) - 1.0
+    return emit.Concat(*starts, *ends, axis=0) * emit.Concat(last, last, axis=0)
+
+
+def _crop_slopes(
+    emit: Emitter, node: Node, ct: Value, axis: int, position: int
+) -> tuple[Taps, Value]:
+    """Which elements of an axis each place is between, with slopes; and where in the roi it is."""
+    x, roi = node["X"], node["roi"]
+    count, size = emit.dims(ct, axis, axis + 1), emit.dims(x, axis, axis + 1)
+    number = emit.cast(emit.Range(0, emit.Squeeze(count, [0]), 1), roi.dtype)
+    steps = emit.cast(emit.Max(count - 1, 1), roi.dtype)
+    part = emit.Where(emit.Equal(count, 1), emit.lift(0.5, roi), number / steps)
+    first, last = (
+        _one(emit, roi, position),
+        _one(emit, roi, position + len(_positions(node, x.rank))),
+    )
+    end = emit.cast(size, roi.dtype) - 1.0
+    place = emit.Unsqueeze((first + part * (last - first)) * end, [0])
+    near = edge_outside(emit, taps(emit, place, LINEAR), size)
+    inside = emit.And(emit.GreaterOrEqual(place, 0.0), emit.LessOrEqual(place, end))
+    slope = emit.Where(emit.Unsqueeze(inside, [-1]), near.slope, 0.0)
+    index, slope = (emit.Squeeze(v, [0]) for v in (near.index, slope))
+    return Taps(index, near.weight, emit.cast(slope, ct.dtype)), part
+
+
+def _lines(emit: Emitter, value: Value, axis: int, *, columns: bool = False) -> Value:
+    """A matrix with a row, or a column, for each place along an axis."""
+    others = [a for a in range(value.rank) if a != axis]
+    moved = emit.Transpose(value, perm=[*others, axis] if columns else [axis, *others])
+    size = emit.dims(value, axis, axis + 1)
+    return emit.Reshape(moved, emit.vector(-1, size) if columns else emit.vector(size, -1))
 
 
 @vjp("SpaceToDepth", "input")

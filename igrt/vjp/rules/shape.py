@@ -31,7 +31,7 @@ def dropout_data(emit: Emitter, node: Node, ct: Value) -> Value:
     if training is None or any(never):
         return ct
     mask = node.outputs[1] if len(node.outputs) > 1 else None
-    if mask is None:
+    if mask is None:  # inside a body; `normalize` asks for it elsewhere
         raise UnsupportedOperator(
             f"node `{node.name}` (Dropout) drops elements at random and does not say which",
             hint="export the model in inference mode",
@@ -40,6 +40,7 @@ def dropout_data(emit: Emitter, node: Node, ct: Value) -> Value:
     return emit.Where(mask, ct / emit.Where(training, kept, 1.0), 0.0)
 
 
+# which elements are dropped is a step function of the ratio
 zero("Dropout", "ratio")
 
 
@@ -52,6 +53,17 @@ def expand_input(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Identity", "input")
 def identity_input(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = x, hence x‾ = ȳ."""
+    return ct
+
+
+@vjp("OptionalGetElement", "input")
+def optional_get_element(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y = x where x is a tensor, hence x‾ = ȳ."""
+    if not node["input"].spec.is_float:
+        raise UnsupportedOperator(
+            f"node `{node.name}` (OptionalGetElement) takes what may be no tensor at all",
+            hint="explain an earlier output (of) or attribute to a later tensor (wrt)",
+        )
     return ct
 
 
@@ -117,6 +129,22 @@ def _halves(emit: Emitter, pads: Value, axes: Value) -> tuple[Value, Value]:
 def reshape_data(emit: Emitter, node: Node, ct: Value) -> Value:
     """The same elements in the same order, hence x‾ is ȳ in the shape of x."""
     return emit.reshape_like(ct, node.inputs[0])  # type: ignore[arg-type]
+
+
+@vjp("Range", "delta")
+def range_delta(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y_i = start + i·Δ, hence Δ‾ = Σ i·ȳ_i."""
+    count = emit.Squeeze(emit.dims(node.output, 0, 1), [0])
+    return emit.ReduceSum(emit.cast(emit.Range(0, count, 1), ct.dtype) * ct, keepdims=0)
+
+
+@vjp("Range", "start")
+def range_start(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y_i = start + i·Δ, hence start‾ = Σ ȳ."""
+    return emit.ReduceSum(ct, keepdims=0)
+
+
+zero("Range", "limit")  # it says how many there are
 
 
 @vjp("Slice", "data")

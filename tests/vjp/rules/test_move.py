@@ -342,3 +342,27 @@ def test_the_last_update_of_a_place_takes_the_gradient(node, at, dims):
     feeds = {i.name: feeds[i.name] for i in session.get_inputs()}
     np.testing.assert_array_equal(session.run(["igrt/grad/u"], feeds)[0], want)
     assert (want == 0).any()
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_unique(check_vjp, rng, outputs):
+    check_vjp("Unique", rng.standard_normal((3, 4)), outputs=outputs, of=[0])
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_unique_rows(check_vjp, rng, axis):
+    check_vjp("Unique", rng.standard_normal((3, 4)), axis=axis, sorted=1)
+
+
+def test_unique_gives_to_the_first_of_equals(gradient):
+    x = np.float32([3, 1, 3, 1, 2])
+    ct = np.array([10.0, 20.0, 30.0])
+    np.testing.assert_array_equal(gradient("Unique", x, ct=ct), [30, 10, 0, 0, 20])
+    np.testing.assert_array_equal(gradient("Unique", x, ct=ct, sorted=0), [10, 20, 0, 0, 30])
+
+
+def test_scatter_by_its_name_before_opset_11(gradient):
+    x, indices = np.zeros((2, 3), np.float32), np.array([[1, 0, 1]])
+    updates, ct = np.ones((1, 3), np.float32), np.arange(6.0).reshape(2, 3)
+    got = gradient("Scatter", x, indices, updates, ct=ct, opset=9, axis=0)
+    np.testing.assert_array_equal(got, [[0, 0, 2], [0, 4, 0]])

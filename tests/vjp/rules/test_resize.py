@@ -149,3 +149,21 @@ def test_resize_of_other_ranks(adjoint, rng, rank, transform):
     x = rng.standard_normal((2, 2, 3, 4, 2)[:rank])
     given = {"nearest_mode": "floor", "coordinate_transformation_mode": transform}
     adjoint("Resize", x, None, f32(1, 1, 2, 3, 2)[:rank], mode="nearest", **given)
+
+
+@pytest.mark.parametrize("roi", [[0.11, 0.23, 0.87, 0.93], [-0.19, 0.32, 0.72, 1.31]])
+@pytest.mark.parametrize("sizes", [[4, 3], [1, 7]])
+def test_what_is_cropped_to(check_vjp, rng, roi, sizes):
+    check_vjp(
+        "Resize",
+        rng.standard_normal((2, 2, 5, 6)),
+        np.array(roi),
+        None,
+        np.array(sizes),
+        wrt=[0, 1],
+        symbolic=["static", "batch"],
+        axes=[2, 3],
+        mode="linear",
+        coordinate_transformation_mode="tf_crop_and_resize",
+        extrapolation_value=0.0,
+    )

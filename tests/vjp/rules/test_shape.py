@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, parser
 
 from igrt.errors import UnsupportedOperator
-from igrt.vjp.augment import augment
+from igrt.vjp.augment import augment, differentiate
 
 FAR = np.iinfo(np.int64).max
 
@@ -334,6 +334,28 @@ def test_axes_of_size_0(op_type, operands, attributes):
         assert got.shape == x.shape
 
 
+# -- OptionalGetElement ---------------------------------------------------------------------------
+
+
+def test_the_element_of_a_tensor_is_itself(check_vjp, rng):
+    check_vjp("OptionalGetElement", rng.standard_normal((2, 3)))
+
+
+def test_what_may_be_no_tensor_is_refused():
+    text = """
+        <ir_version: 8, opset_import: ["": 18]>
+        g (bool c, float[4] x) => (float[4] y) {
+            maybe = If <
+                then_branch = t () => (optional(float[4]) a) { a = Optional (x) },
+                else_branch = e () => (optional(float[4]) b) { b = Optional (x) }
+            > (c)
+            y = OptionalGetElement (maybe)
+        }
+    """
+    with pytest.raises(UnsupportedOperator, match="Optional"):
+        augment(parser.parse_model(text))
+
+
 # -- Dropout --------------------------------------------------------------------------------------
 
 
@@ -362,8 +384,9 @@ def dropout(outputs, training):
     )
 
 
-def test_dropout_in_training_follows_its_mask():
-    session = onnxruntime.InferenceSession(augment(dropout("y, m", 1)).SerializeToString())
+@pytest.mark.parametrize("outputs", ["y, m", "y"])
+def test_dropout_in_training_follows_its_mask(outputs):
+    session = onnxruntime.InferenceSession(augment(dropout(outputs, 1)).SerializeToString())
     x = np.linspace(1, 2, 100, dtype=np.float32)
     y, got = session.run(
         ["y", "igrt/grad/x"], {"x": x, "igrt/cotangent/y": np.ones(100, np.float32)}
@@ -385,7 +408,7 @@ def test_dropout_told_at_run_time(training):
 
 def test_dropout_in_training_without_a_mask_is_refused():
     with pytest.raises(UnsupportedOperator, match="drops elements at random"):
-        augment(dropout("y", 1))
+        differentiate(dropout("y", 1))  # without `normalize`, which asks for the mask
 
 
 def test_dropout_in_training_that_drops_nothing():
@@ -404,3 +427,8 @@ def test_the_ratio_of_dropout_gets_nothing():
     """
     outputs = [o.name for o in augment(parser.parse_model(text)).graph.output]
     assert outputs == ["y", "igrt/grad/x"]
+
+
+@pytest.mark.parametrize("wrt", [[0], [2], [0, 2]])
+def test_range(check_vjp, wrt):
+    check_vjp("Range", np.array(0.3), np.array(2.9), np.array(0.5), wrt=wrt)

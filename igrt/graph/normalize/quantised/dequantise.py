@@ -1,0 +1,108 @@
+"""The pass that takes the rounding out of a quantised model."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from igrt.errors import UnsupportedOperator
+from igrt.graph.emit import Emitter
+from igrt.graph.normalize.vendor.lower import rewritten
+from igrt.graph.prune import needed_names
+from igrt.graph.steps import range_of, same_step
+from igrt.graph.value import Node, Value
+from igrt.graph.view import Graph
+from igrt.specs import Array
+
+
+def dequantise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without rounding: a quantised tensor is cut off at the ends of its range only.
+
+    The ends stay because quantisers let them do the work of a Relu or Clip, which they remove.
+    Stored weights become floats. Operators on whole numbers have to be in the form of
+    DequantizeLinear, operator, QuantizeLinear.
+    """
+    graph = Graph(model)
+    nodes: list[onnx.NodeProto] = []
+    changed = False
+    for proto in graph.nodes:
+        made = [proto]
+        if proto.op_type == "DequantizeLinear" and proto.domain in ("", "ai.onnx") and proto.input:
+            stored = _stored(graph, proto)
+            if stored is not None:
+                made = []
+                model.graph.initializer.append(numpy_helper.from_array(stored, proto.output[0]))
+            elif proto.input[0] in graph.producers:
+                emit = Emitter(graph)
+                try:
+                    made = rewritten(graph, emit, proto, _unrounded)
+                except UnsupportedOperator:
+                    made = [proto]
+                model.graph.initializer.extend(emit.initializers)
+        changed = changed or made != [proto]
+        nodes.extend(made)
+    if not changed:
+        return model
+    needed = needed_names(nodes, {o.name for o in model.graph.output})
+    kept = [
+        onnx.NodeProto.FromString(n.SerializeToString())
+        for n in nodes
+        if needed.intersection(n.output) or n.op_type not in _ROUNDS
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    used = {name for n in kept for name in n.input} | {o.name for o in model.graph.output}
+    weights = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    return model
+
+
+_ROUNDS = ("QuantizeLinear", "DynamicQuantizeLinear")
+
+
+def _stored(graph: Graph, proto: onnx.NodeProto) -> Array | None:
+    """What stored whole numbers stand for; None if they are not stored, or in another file."""
+    arrays = []
+    for name in proto.input:
+        tensor = graph.initializers.get(name)
+        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        arrays.append(numpy_helper.to_array(tensor))
+    q, scale, *zero = arrays
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+    if given.get("block_size", 0) or "output_dtype" in given:
+        return None
+    if scale.size > 1:
+        axis = given.get("axis", 1)
+        if scale.ndim != 1 or not -q.ndim <= axis < q.ndim or q.shape[axis] != scale.size:
+            return None
+        shape = [1] * q.ndim
+        shape[axis] = -1
+        scale, zero = scale.reshape(shape), [z.reshape(shape) for z in zero]
+    wide = q.astype(np.float32)
+    return np.asarray((wide - zero[0].astype(np.float32) if zero else wide) * scale, scale.dtype)
+
+
+def _unrounded(emit: Emitter, node: Node, q: Value, scale: Value, zero: Value | None) -> Value:
+    """What was rounded, cut off at the ends of the range."""
+    maker = emit.bind(emit.graph.producers[q.name])
+    if maker.op_type not in _ROUNDS or maker.domain or node.attr("block_size", 0):
+        raise UnsupportedOperator("it does not follow a quantiser")
+    x = maker.inputs[0]
+    assert x is not None
+    if maker.op_type == "DynamicQuantizeLinear":
+        by = maker.outputs[1]
+        assert by is not None
+    else:
+        by = maker["y_scale"]
+        low, high = range_of(emit, maker)
+        low, high = (emit.cast(end, x.dtype) for end in (low, high))
+        single = low.static_shape == ()
+        x = emit.Clip(x, low, high) if single else emit.Min(emit.Max(x, low), high)
+    x = emit.cast(x, node.output.dtype)
+    return x if same_step(by, scale) else x * (scale / by)
+
+
+__all__ = ["dequantise"]

@@ -1,0 +1,74 @@
+"""Which models are quantised, and what the caller may have done about it."""
+
+from __future__ import annotations
+
+import onnx
+
+from igrt.errors import InputError
+from igrt.graph.emit import Emitter
+from igrt.graph.value import Value
+
+JOINED = "igrt.quantised"
+"""Domain of a product of whole numbers together with the Cast to float behind it."""
+
+STRAIGHT_THROUGH, DEQUANTISE = "straight_through", "dequantise"
+
+_QUANTISED = frozenset(
+    {
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLSTM",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "GatherBlockQuantized",
+        "MatMulBnb4",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QAttention",
+        "QGemm",
+        "QuantizeLinear",
+    }
+)
+
+
+def check_policy(quantised: str) -> None:
+    """Refuse what is not one of the two policies.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if quantised not in (STRAIGHT_THROUGH, DEQUANTISE):
+        raise InputError(
+            f"quantised must be `{STRAIGHT_THROUGH}` or `{DEQUANTISE}`, not {quantised!r}",
+            hint="leave it out for the model as it computes, with the gradient straight through",
+        )
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether some of the model's arithmetic is on whole numbers that stand for real ones."""
+    return any(n.op_type in _QUANTISED or n.op_type.startswith("QLinear") for n in model.graph.node)
+
+
+def real(
+    emit: Emitter, q: Value, scale: Value, zero: Value | None, axis: int | None = None
+) -> Value:
+    """(q - zero)·scale, with one scale for all or one for each index of an axis."""
+    single = scale.static_shape is None or scale.static_shape in ((), (1,))
+    return emit.DequantizeLinear(q, scale, zero, axis=None if single else axis)
+
+
+def rounded(emit: Emitter, y: Value, scale: Value, zero: Value | None) -> Value:
+    """y/scale + zero as a whole number of the type of `zero`."""
+    return emit.QuantizeLinear(y, scale, zero)
+
+
+__all__ = [
+    "DEQUANTISE",
+    "JOINED",
+    "STRAIGHT_THROUGH",
+    "check_policy",
+    "is_quantised",
+    "real",
+    "rounded",
+]

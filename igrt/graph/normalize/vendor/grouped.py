@@ -1,0 +1,144 @@
+"""Rotary embeddings, and the attention of decoders in which heads share keys and values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from igrt.errors import UnsupportedOperator
+from igrt.graph.emit import Emitter
+from igrt.graph.normalize.vendor.heads import (
+    attend,
+    join_heads,
+    length,
+    positions,
+    repeat_heads,
+    rotate,
+    scale_of,
+    split_heads,
+)
+from igrt.graph.normalize.vendor.table import lowering
+from igrt.graph.value import Node, Value
+
+Results = tuple[Value | None, ...]
+
+_ORDINARY = {
+    "causal": (1,),
+    "k_quant_type": ("NONE",),
+    "kv_cache_bit_width": (0, 16, 32),
+    "qk_output": (0,),
+    "sliding_window_cache": (0,),
+    "smooth_softmax": (0, -1),
+    "v_quant_type": ("NONE",),
+}
+"""Values of the attributes that are lowered, the default first."""
+
+
+@lowering("RotaryEmbedding")
+def rotary_embedding(
+    emit: Emitter, node: Node, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value
+) -> Value:
+    """Pairs of x rotated by the angles of their positions: an offset, or one for each token."""
+    if node.attr("is_packed_batching", 0):
+        raise UnsupportedOperator("its attribute is_packed_batching is not lowered")
+    scale = node.attr("scale", 1.0)
+    dim = node.attr("rotary_embedding_dim", 0)
+    heads = node.attr("num_heads", 0)
+    flat = x.rank == 3
+    if flat and not heads:
+        half = cos_cache.shape[-1] if cos_cache.shape else None
+        width = x.shape[-1] if x.shape else None
+        if dim or not isinstance(half, int) or not isinstance(width, int):
+            raise UnsupportedOperator("its number of heads is not known")
+        heads = width // (2 * half)
+    y = split_heads(emit, x, heads) if flat else x
+    at = position_ids
+    if len(position_ids.shape or ()) == 1:
+        steps = positions(emit, length(emit, y, 2))
+        at = emit.Unsqueeze(position_ids + steps, [0])
+    cos, sin = (emit.Unsqueeze(emit.Gather(c, at), [1]) for c in (cos_cache, sin_cache))
+    y = rotate(emit, y, cos, sin, interleaved=node.attr("interleaved", 0), dim=dim)
+    y = y if scale == 1 else y * scale
+    return join_heads(emit, y) if flat else y
+
+
+@lowering("GroupQueryAttention")
+def group_query_attention(
+    emit: Emitter,
+    node: Node,
+    query: Value,
+    key: Value | None,
+    value: Value | None,
+    past_key: Value | None,
+    past_value: Value | None,
+    seqlens_k: Value,
+    total: Value | None,
+    cos_cache: Value | None,
+    sin_cache: Value | None,
+    position_ids: Value | None,
+    attention_bias: Value | None,
+) -> Results:
+    """Causal attention with a cache; `seqlens_k` says how many keys each example has, less one.
+
+    Query i of an example with P keys in its cache stands at P + i, and sees what is not behind it.
+    """
+    for name, usual in _ORDINARY.items():
+        if node.attr(name, usual[0]) not in usual:
+            raise UnsupportedOperator(f"its attribute {name} is not lowered")
+    heads, shared = node.attr("num_heads"), node.attr("kv_num_heads")
+    if key is None or value is None:
+        width = query.shape[-1] if query.shape else None
+        if not isinstance(width, int):
+            raise UnsupportedOperator("it packs queries, keys and values of a size not known")
+        size = width // (heads + 2 * shared)
+        sizes = [heads * size, shared * size, shared * size]
+        query, key, value = emit.node("Split", [query, sizes], {"axis": -1}, outputs=3)
+    q = split_heads(emit, query, heads)
+    k, v = split_heads(emit, key, shared), split_heads(emit, value, shared)
+    steps = emit.Unsqueeze(positions(emit, length(emit, q, 2)), [0])
+    at = steps
+    cached = None
+    if past_key is not None and past_value is not None:
+        ends = emit.Unsqueeze(emit.cast(seqlens_k, "int64"), [1])
+        cached = ends + 1 - emit.dims(q, 2, 3)
+        at = cached + steps
+    if node.attr("do_rotary", 0):
+        if cos_cache is None or sin_cache is None:
+            raise UnsupportedOperator("it has no cache of angles")
+        angles = at if position_ids is None else position_ids
+        cos, sin = (emit.Unsqueeze(emit.Gather(c, angles), [1]) for c in (cos_cache, sin_cache))
+        turned = node.attr("rotary_interleaved", 0)
+        q, k = (rotate(emit, x, cos, sin, interleaved=turned) for x in (q, k))
+    at_keys, gone = at, None
+    if past_key is not None and past_value is not None and cached is not None:
+        at_keys, gone = _with_cache(emit, past_key, at, cached)
+        k, v = emit.Concat(past_key, k, axis=2), emit.Concat(past_value, v, axis=2)
+    rows, columns = emit.Unsqueeze(at, [2]), emit.Unsqueeze(at_keys, [1])
+    hidden = emit.Greater(columns, rows)
+    window = node.attr("local_window_size", -1)
+    if window > 0:
+        hidden = emit.Or(hidden, emit.LessOrEqual(columns, rows - window))
+    if gone is not None:
+        hidden = emit.Or(hidden, emit.Unsqueeze(gone, [1]))
+    y, _ = attend(
+        emit,
+        q,
+        repeat_heads(emit, k, heads // shared),
+        repeat_heads(emit, v, heads // shared),
+        scale=scale_of(emit, node.attr("scale", 0.0), q),
+        softcap=node.attr("softcap", 0.0),
+        bias=[] if attention_bias is None else [attention_bias],
+        hidden=emit.Unsqueeze(hidden, [1]),
+    )
+    return join_heads(emit, y), k, v
+
+
+def _with_cache(emit: Emitter, past: Value, new: Value, cached: Value) -> tuple[Value, Value]:
+    """Where the keys of cache and example stand, [B, T], and which of the cache are not filled."""
+    old = emit.Unsqueeze(positions(emit, length(emit, past, 2)), [0])
+    old = emit.Expand(old, emit.vector(emit.dims(past, 0, 1), 1))
+    kept = emit.Expand(emit.constant(np.array([[False]])), emit.Shape(new))
+    gone = emit.Concat(emit.GreaterOrEqual(old, cached), kept, axis=1)
+    return emit.Concat(old, new, axis=1), gone
+
+
+__all__ = ["group_query_attention", "rotary_embedding"]
