@@ -203,6 +203,7 @@ class Explainer:
             shared=ends.shared,
             batched=engine.batched,
             output_batched=engine.output_batched,
+            change=np.concatenate([output - picked.pick(b) for b in of_row]).astype(np.float64),
         )
         found = integrate(
             engine.gradient,

@@ -1,7 +1,8 @@
 """Quadrature rules on [0, 1] as values, and schemes that say where to evaluate next."""
 
+from igrt.quadrature.adaptive import AdaptivePath
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
 from igrt.quadrature.scheme import Scheme, Stage, patterson, scheme_for
 
-__all__ = ["RULES", "Quadrature", "Scheme", "Stage", "fixed", "patterson", "scheme_for"]
+__all__ = ["RULES", "AdaptivePath", "Quadrature", "Scheme", "Stage", "fixed", "patterson", "scheme_for"]

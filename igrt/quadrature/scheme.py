@@ -135,6 +135,16 @@ def _patterson_stages() -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def patterson_nodes(nodes: int) -> list[float]:
+    """Nodes of the nested rule, those of coarser rules first."""
+    return [float(a) for a in _patterson_unsorted(nodes)[0]]
+
+
+def patterson_weights(nodes: int) -> Array:
+    """Weights of the nested rule in the order of `patterson_nodes`, [nodes] float64."""
+    return _patterson_unsorted(nodes)[1]
+
+
 @cache
 def _patterson_unsorted(nodes: int) -> tuple[Array, Array]:
     """Nodes in the order in which levels add them, and the weights of one level."""
@@ -158,5 +168,7 @@ __all__ = [
     "adaptive_scheme",
     "fixed_scheme",
     "patterson",
+    "patterson_nodes",
+    "patterson_weights",
     "scheme_for",
 ]

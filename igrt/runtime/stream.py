@@ -12,7 +12,7 @@ import numpy as np
 
 from igrt.errors import DeadlineExceeded, InternalError, NonFiniteError, OutOfMemory
 from igrt.kernels import KernelSet
-from igrt.quadrature import Scheme
+from igrt.quadrature import AdaptivePath, Scheme
 from igrt.runtime.session import Session
 from igrt.specs import Array, Feeds
 
@@ -24,7 +24,15 @@ _UNBOUNDED = 1e15
 (1e22 for the square root at 0 in float32), so that masks behind them still work."""
 
 _SUMS_BYTES = 256 << 20
-"""Memory for the float64 sums of the paths in work at a time."""
+"""Memory for the sums, or the gradients kept, of the paths in work at a time."""
+
+_BYTES = 4
+"""Of a gradient that is kept, per feature."""
+
+_NOTHING: Array = np.zeros(0)
+_MOST_KEPT, _FEW_KEPT = 511, 63
+"""Most evaluations of an adaptive path, which keeps all its gradients; where memory does not hold at
+least a few, nested rules up to `MAX_EVALUATIONS` do with sums."""
 
 
 @final
@@ -42,6 +50,7 @@ class Paths:
         shared: Further inputs without a batch axis, fed as they are, by name.
         batched: Whether the model's inputs have a batch axis; without, a run takes a single row.
         output_batched: Whether the explained output has one; without, likewise.
+        change: F(x) - F(x') per path, [paths] float64.
     """
 
     inputs: Mapping[str, Array]
@@ -53,6 +62,7 @@ class Paths:
     shared: Mapping[str, Array]
     batched: bool
     output_batched: bool
+    change: Array
 
     def __len__(self) -> int:
         return len(self.example)
@@ -84,13 +94,16 @@ class _Slot:
     path: int
     stage: int = 0
     pending: int = 0
+    adaptive: AdaptivePath | None = None
+    found: list[Array] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Row:
     slot: int
     alpha: float
-    weights: Array
+    place: int
+    weights: Array | None
 
 
 @dataclass
@@ -138,7 +151,8 @@ def integrate(
     """
     work = _Work(session, kernels, paths, scheme, gradients, cotangent)
     state = _State(free=list(range(work.slots)), waiting=deque(range(len(paths))))
-    state.planned = len(paths) * len(scheme.stages[0].alphas)
+    first = scheme.stages[0].alphas
+    state.planned = len(paths) * len(first)
     chunk = chunk if paths.batched and paths.output_batched else 1
     while state.waiting or state.busy:
         while state.waiting and state.free and len(state.queue) < chunk:
@@ -170,29 +184,33 @@ def integrate(
 
 def _admit(work: _Work, state: _State) -> None:
     path, index = state.waiting.popleft(), state.free.pop()
-    work.load(index, path)
-    state.busy[index] = _Slot(path)
+    state.busy[index] = _Slot(path, adaptive=work.load(index, path))
     _enqueue(work, state, index)
 
 
 def _enqueue(work: _Work, state: _State, index: int) -> None:
     slot = state.busy[index]
-    stage = work.scheme.stages[slot.stage]
-    slot.pending = len(stage.alphas)
-    for alpha, weights in zip(stage.alphas, stage.weights.T, strict=True):
-        state.queue.append(_Row(index, float(alpha), weights))
+    if slot.adaptive is not None:
+        rows = [_Row(index, a, k, None) for k, a in enumerate(slot.adaptive.wanted)]
+        slot.found = [_NOTHING] * len(rows)
+    else:
+        stage = work.scheme.stages[slot.stage]
+        pairs = zip(stage.alphas.tolist(), stage.weights.T, strict=True)
+        rows = [_Row(index, a, k, w) for k, (a, w) in enumerate(pairs)]
+    slot.pending = len(rows)
+    state.queue.extend(rows)
 
 
 def _advance(work: _Work, state: _State, index: int) -> None:
-    """A stage is complete: stop there, or go on with the next one."""
+    """All that was asked for is there: stop, or go on with the next nodes."""
     slot = state.busy[index]
     if work.settle(index, slot):
         del state.busy[index]
         state.free.append(index)
         return
     slot.stage += 1
-    state.planned += len(work.scheme.stages[slot.stage].alphas)
     _enqueue(work, state, index)
+    state.planned += slot.pending
 
 
 class _Work:
@@ -213,9 +231,13 @@ class _Work:
         self.sizes = {
             n: int(np.prod(paths.inputs[n].shape[1:], dtype=np.int64)) for n in self.names
         }
-        per_slot = 8 * scheme.rules * max(1, sum(self.sizes.values()))
+        features = max(1, sum(self.sizes.values()))
+        self.most = min(_MOST_KEPT, _SUMS_BYTES // (_BYTES * features))
+        self.adaptive = scheme.tolerance is not None and self.most >= _FEW_KEPT
+        rules = 0 if self.adaptive else scheme.rules
+        per_slot = features * (_BYTES * self.most if self.adaptive else 8 * rules)
         self.slots = max(1, min(len(paths), _SUMS_BYTES // per_slot))
-        self.sums = {n: np.zeros((self.slots, scheme.rules, f)) for n, f in self.sizes.items()}
+        self.sums = {n: np.zeros((self.slots, rules, f)) for n, f in self.sizes.items()}
         dtype = {n: paths.inputs[n].dtype for n in self.names}
         self.x = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
         self.b = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
@@ -224,22 +246,28 @@ class _Work:
         self.error = np.zeros(len(paths))
         self.evaluations = np.zeros(len(paths), dtype=np.int64)
 
-    def load(self, index: int, path: int) -> None:
+    def load(self, index: int, path: int) -> AdaptivePath | None:
         """Bring a path into a slot."""
         paths = self.paths
         for name in self.names:
             self.x[name][index] = paths.inputs[name][paths.example[path]].reshape(-1)
             self.b[name][index] = paths.baselines[name][paths.baseline[path]].reshape(-1)
             self.sums[name][index] = 0.0
+        tolerance = self.scheme.tolerance
+        if not self.adaptive or tolerance is None:
+            return None
+        ends = [(self.x[n][index].astype(np.float64), self.b[n][index]) for n in self.names]
+        displacement = np.concatenate([x - b for x, b in ends])
+        return AdaptivePath(tolerance, displacement, float(paths.change[path]), self.most)
 
     def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
         """Evaluate the gradient at some points and add it to the sums."""
         slots = np.fromiter((r.slot for r in rows), dtype=np.int64, count=len(rows))
         alphas = np.fromiter((r.alpha for r in rows), dtype=np.float64, count=len(rows))
-        weights = np.ascontiguousarray(np.stack([r.weights for r in rows], axis=1))
         found = self.session.run(
             [self.gradients[n] for n in self.names], self._feeds(rows, slots, alphas, busy)
         )
+        flats = []
         for name, gradient in zip(self.names, found, strict=True):
             if gradient.size != len(rows) * self.sizes[name]:
                 raise InternalError(
@@ -251,6 +279,14 @@ class _Work:
             low, high = float(flat.min(initial=0)), float(flat.max(initial=0))
             if not (-_UNBOUNDED < low and high < _UNBOUNDED):
                 self._refuse_unbounded(name, flat, rows, busy)
+            flats.append(flat)
+        if self.adaptive:
+            kept = flats[0] if len(flats) == 1 else np.concatenate(flats, axis=1)
+            for row, gradient in zip(rows, kept, strict=True):
+                busy[row.slot].found[row.place] = gradient
+            return
+        weights = np.ascontiguousarray(np.stack([r.weights for r in rows], axis=1))
+        for name, flat in zip(self.names, flats, strict=True):
             self.kernels.accumulate(self.sums[name], flat, slots, weights)
 
     def _feeds(
@@ -277,6 +313,8 @@ class _Work:
 
     def settle(self, index: int, slot: _Slot) -> bool:
         """Whether the path is done after its stage; if so, its results are stored."""
+        if slot.adaptive is not None:
+            return self._settle_adaptive(index, slot, slot.adaptive)
         stage = self.scheme.stages[slot.stage]
         error = norm = 0.0
         values = {}
@@ -300,6 +338,21 @@ class _Work:
         self.error[slot.path] = error
         done = self.scheme.stages[: slot.stage + 1]
         self.evaluations[slot.path] = sum(len(s.alphas) for s in done)
+        return True
+
+    def _settle_adaptive(self, index: int, slot: _Slot, path: AdaptivePath) -> bool:
+        path.add(slot.found)
+        slot.found = []
+        if path.wanted:
+            return False
+        start = 0
+        for name, size in self.sizes.items():
+            mean = path.mean[np.newaxis, start : start + size]
+            x, b = self.x[name][index : index + 1], self.b[name][index : index + 1]
+            target = self.values[name]
+            target[slot.path] = self._times_difference(mean, x, b).reshape(target.shape[1:])
+            start += size
+        self.error[slot.path], self.evaluations[slot.path] = path.error, path.evaluations
         return True
 
     def _times_difference(self, mean: Array, x: Array, b: Array) -> Array:

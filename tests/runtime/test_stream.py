@@ -46,6 +46,7 @@ def paths(examples=3, features=5, others=None, seed=0):
         shared={},
         batched=True,
         output_batched=True,
+        change=(x.astype(np.float64) ** 3 - b.astype(np.float64) ** 3).sum(axis=1),
     )
 
 
@@ -133,6 +134,7 @@ def test_a_deadline_that_passed_ends_the_work():
 def test_input_equal_to_baseline_gives_exactly_zero():
     p = paths()
     p.baselines["x"][:] = p.inputs["x"]
+    p.change[:] = 0.0
     found = run(CubicSession(), p, scheme_for(None, None, 1e-2))
     assert not found.values["x"].any()
     assert not found.error.any()

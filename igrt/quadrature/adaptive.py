@@ -1,0 +1,130 @@
+"""`AdaptivePath`: where to evaluate next, and when the answer is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from igrt.quadrature.scheme import patterson_nodes, patterson_weights
+from igrt.quadrature.trapezoid import Trapezoid
+from igrt.specs import Array
+
+_LEVELS = (15, 31, 63)
+"""Nested rules for smooth integrands; one that needs more is better off with local refinement."""
+
+_MEMORY = 0.25
+"""Part of the difference of the two coarser rules that counts as well: two neighbours may agree by
+chance where the integrand has one step, three hardly."""
+
+_LEAST = 4
+"""Most nodes of a round when few are missing."""
+
+_TRUSTED = 0.1
+"""Relative gap below which more evaluations stop if they do not help: the output itself jumps."""
+
+
+@final
+class AdaptivePath:
+    """Integrates one path to a tolerance, and loses no evaluation.
+
+    Begins with 15 Gauss-Patterson nodes. While nested rules agree better than the trapezoidal rule
+    on the same nodes, as for smooth integrands, the next of them follows. Else gaps are halved where
+    the trapezoidal rule is most likely wrong. The error is at least the completeness gap,
+    |Σ scale·mean - change|, so that a peak that all nodes miss does not go unnoticed: the widest
+    gaps are halved until it is found.
+
+    Args:
+        tolerance: Relative L1 error of scale·mean to stop at.
+        displacement: x - x', [features].
+        change: F(x) - F(x'), what displacement·mean sums to.
+        most: Cap on evaluations.
+
+    Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
+    """
+
+    def __init__(
+        self, tolerance: float, displacement: Array, change: float, most: int
+    ) -> None:
+        self._tolerance, self._change, self._most = tolerance, change, most
+        self._displacement = displacement.astype(np.float64)
+        self._gradients: list[Array] = []
+        self._level: int | None = 0
+        self._doubted: tuple[int, float] | None = None
+        self._trapezoid = Trapezoid(np.abs(self._displacement))
+        self.wanted: Sequence[float] = patterson_nodes(_LEVELS[0])
+        """Where the gradient is to be evaluated now; empty when the path is done."""
+        self.evaluations = 0
+        """Gradient evaluations so far."""
+        self.mean: Array = self._trapezoid.mean
+        """∫ g so far, [features] float64."""
+        self.error = np.inf
+        """Its estimated error in the L1 norm of displacement·mean."""
+
+    def add(self, gradients: Sequence[Array]) -> None:
+        """Take the gradients at `wanted`, [features] each, and decide how to go on."""
+        self.evaluations += len(gradients)
+        if self._level is not None:
+            self._gradients += gradients
+            # a new one each time: its end nodes are all others' neighbours
+            self._trapezoid = Trapezoid(self._trapezoid.scale)
+            self._trapezoid.build(patterson_nodes(self.evaluations), self._gradients)
+        else:
+            for alpha, gradient in zip(self.wanted, gradients, strict=True):
+                self._trapezoid.insert(alpha, gradient)
+        self.mean, steps = self._trapezoid.mean, self._trapezoid.error
+        self.error = max(steps, self._gap(self.mean))
+        smooth = np.inf
+        if self._level is not None:
+            mean, smooth = self._patterson(_LEVELS[self._level])
+            error = max(smooth, self._gap(mean))
+            if error <= self.error:
+                self.mean, self.error = mean, error
+        self.wanted = self._next(steps, smooth)
+
+    def _next(self, steps: float, smooth: float) -> Sequence[float]:
+        limit = self._tolerance * self._norm(self.mean)
+        room = self._most - self.evaluations
+        if self.error <= limit or room <= 0 or self._in_vain(min(steps, smooth) <= limit):
+            return ()
+        if self._level is not None:
+            more = smooth <= steps and self._level + 1 < len(_LEVELS)
+            if more and _LEVELS[self._level + 1] <= self._most:
+                self._level += 1
+                return patterson_nodes(_LEVELS[self._level])[self.evaluations :]
+            self._level = None
+            self._gradients = []
+        # steps all over the path make an error like 1/n: so many nodes more would do
+        missing = self.evaluations * (steps / limit - 1) if limit else np.inf
+        most = min(max(_LEAST, int(min(missing, self.evaluations / 2))), room)
+        found = self._trapezoid.steepest(most) if steps > limit else ()
+        return found or self._trapezoid.widest(most)
+
+    def _patterson(self, nodes: int) -> tuple[Array, float]:
+        """Mean by the nested rule of so many nodes, and its error."""
+        fine, middle, coarse = (
+            sum(w * g for w, g in zip(weights, self._gradients, strict=False))
+            for weights in (patterson_weights((nodes + 1 >> k) - 1) for k in range(3))
+        )
+        errors = self._norm(fine - middle), _MEMORY * self._norm(middle - coarse)
+        return fine, max(errors)
+
+    def _in_vain(self, converged: bool) -> bool:
+        """Whether only the completeness gap is too large, small, and no smaller for more nodes."""
+        gap = self._gap(self.mean)
+        if not converged or gap > _TRUSTED * self._norm(self.mean):
+            return False
+        if self._doubted is None:
+            self._doubted = self.evaluations, gap
+        count, first = self._doubted
+        return self.evaluations >= 2 * count and gap > first / 2
+
+    def _norm(self, mean: Array) -> float:
+        return float(np.abs(mean) @ self._trapezoid.scale)
+
+    def _gap(self, mean: Array) -> float:
+        return abs(float(self._displacement @ mean) - self._change)
+
+
+__all__ = ["AdaptivePath"]
