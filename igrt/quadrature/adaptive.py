@@ -98,8 +98,9 @@ class AdaptivePath:
         # steps all over the path make an error like 1/n: so many nodes more would do
         missing = self.evaluations * (steps / limit - 1) if limit else np.inf
         most = min(max(_LEAST, int(min(missing, self.evaluations / 2))), room)
-        found = self._trapezoid.steepest(most) if steps > limit else ()
-        return found or self._trapezoid.widest(most)
+        if steps > limit or 3 * steps > self._gap(self.mean):  # they may be all that is wrong
+            return self._trapezoid.steepest(most)
+        return self._trapezoid.widest(most)
 
     def _patterson(self, nodes: int) -> tuple[Array, float]:
         """Mean by the nested rule of so many nodes, and its error."""

@@ -1,0 +1,92 @@
+"""Adaptive paths on gradients whose integral is known in closed form."""
+
+import numpy as np
+import pytest
+
+from igrt.quadrature import AdaptivePath
+
+
+def integrate(g, exact, tolerance=1e-2, displacement=None, change=None, most=511):
+    """(evaluations, reported, true) relative L1 error of a path."""
+    d = np.ones(len(exact)) if displacement is None else displacement
+    path = AdaptivePath(tolerance, d, float(exact @ d) if change is None else change, most)
+    asked = []
+    while path.wanted:
+        asked += path.wanted
+        path.add([np.asarray(g(a), dtype=np.float32) for a in path.wanted])
+    assert len(set(asked)) == len(asked) == path.evaluations  # none is evaluated twice
+    norm = np.abs(path.mean * d).sum()
+    return path.evaluations, path.error / norm, np.abs((path.mean - exact) * d).sum() / norm
+
+
+def test_a_smooth_gradient_takes_one_rule_of_fifteen_nodes():
+    exact = np.array([np.sinh(1.0), np.sin(1.0)])
+    evaluations, reported, true = integrate(lambda a: [np.cosh(a), np.cos(a)], exact, 1e-4)
+    assert evaluations == 15
+    assert true < 1e-6 < 1e-4  # float32 gradients: 6e-8 each
+    assert reported < 1e-4
+
+
+@pytest.mark.parametrize("place", np.random.default_rng(0).uniform(0.01, 0.99, 20).round(4).tolist())
+def test_a_step_is_found_by_bisection(place):
+    evaluations, reported, true = integrate(lambda a: [1.0 + (a > place)], np.array([2 - place]))
+    # 15 nodes, and as many as it takes to halve a gap of 0.1 to below 1 %
+    assert evaluations < 40
+    assert true <= 2 * reported <= 0.02
+
+
+@pytest.mark.parametrize("steps, features", [(1, 3), (3, 30), (50, 40), (400, 200)])
+def test_the_error_is_honest_where_the_gradient_jumps(steps, features):
+    rng = np.random.default_rng(steps)
+    ratios = []
+    for _ in range(20):
+        places, heights = rng.uniform(0, 1, steps), rng.normal(size=(steps, features))
+        base = rng.normal(size=features)
+        exact = base + (1 - places) @ heights
+        _, reported, true = integrate(lambda a: base + (a > places) @ heights, exact)  # noqa: B023
+        assert reported <= 1e-2
+        ratios.append(true / reported)
+    assert max(ratios) <= 2
+
+
+def test_a_peak_between_all_nodes_is_not_missed():
+    # a saturated softmax: all of the change within a thousandth of the path
+    width = 2e-4
+    exact = np.array([1.0])
+    evaluations, reported, true = integrate(
+        lambda a: [np.cosh(min(abs(a - 0.4137) / width, 300.0)) ** -2 / (2 * width)], exact
+    )
+    assert true <= 2 * reported <= 0.02
+    assert evaluations < 255
+
+
+def test_a_singular_end_is_approached_from_inside():
+    evaluations, reported, true = integrate(lambda a: [0.5 * a**-0.5], np.array([1.0]))
+    assert true <= 2 * reported <= 0.02
+    assert evaluations < 100
+
+
+def test_the_cap_is_kept_and_the_error_says_so():
+    rng = np.random.default_rng(4)
+    places, heights = rng.uniform(0, 1, 2000), rng.normal(size=(2000, 50))
+    exact = (1 - places) @ heights
+    evaluations, reported, true = integrate(
+        lambda a: (a > places) @ heights, exact, tolerance=1e-3, most=100
+    )
+    assert evaluations == 100
+    assert reported > 1e-3
+    assert true <= 2 * reported
+
+
+def test_an_output_that_jumps_itself_is_given_up_and_reported():
+    # change holds 5 % that no gradient accounts for, as of a rounded output
+    evaluations, reported, _ = integrate(lambda a: [1.0], np.array([1.0]), change=1.05)
+    assert evaluations <= 63
+    assert reported == pytest.approx(0.05)
+
+
+def test_no_displacement_needs_no_second_round():
+    path = AdaptivePath(1e-2, np.zeros(3), 0.0, 511)
+    path.add([np.ones(3, np.float32)] * len(path.wanted))
+    assert not path.wanted
+    assert path.error == 0
