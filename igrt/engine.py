@@ -18,7 +18,7 @@ from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
 from igrt.runtime.stream import Paths
 from igrt.specs import Array, Feeds
-from igrt.stage import Batching, free_batch, row_bytes
+from igrt.stage import Batching, constant_gradient, free_batch, row_bytes
 from igrt.vjp.augment import Augmented, differentiate
 
 _SAME = 1e-3
@@ -63,6 +63,7 @@ class Engine:
         self._augmented: Augmented | None = None
         self._lean: onnx.ModelProto | None = None
         self._row_bytes: dict[Shapes, int] = {}
+        self._constant: dict[bool, bool] = {}
 
     @property
     def augmented(self) -> Augmented:
@@ -92,6 +93,14 @@ class Engine:
             if self._gradient is None:
                 self._gradient = self.session(lean)
             return self._gradient
+
+    def constant(self, *, from_zero: bool) -> bool:
+        """Whether the gradient is the same everywhere on a path (`constant_gradient`)."""
+        lean = self.lean
+        with self._lock:
+            if from_zero not in self._constant:
+                self._constant[from_zero] = constant_gradient(lean, self.wrt, from_zero=from_zero)
+            return self._constant[from_zero]
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""

@@ -29,6 +29,7 @@ from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
 from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
+from igrt.quadrature import constant_scheme
 from igrt.runtime.plan import plan
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
@@ -178,6 +179,8 @@ class Explainer:
         feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, layout)
         engine, count = self._engine_for(ends, layout), ends.count
+        if scheme.tolerance is not None and engine.constant(from_zero=ends.from_zero):
+            scheme = constant_scheme()
 
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(count))
         picked = targets.resolve(target, outputs)
@@ -377,6 +380,11 @@ class _Ends:
     others: dict[str, Array]
     shared: dict[str, Array]
     count: int
+
+    @property
+    def from_zero(self) -> bool:
+        """Whether all paths begin at zero."""
+        return not any(b.any() for b in self.baselines.values())
 
 
 def _probe(x: Array, b: Array) -> Array:

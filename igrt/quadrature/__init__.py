@@ -3,6 +3,6 @@
 from igrt.quadrature.adaptive import AdaptivePath
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
-from igrt.quadrature.scheme import Scheme, Stage, patterson, scheme_for
+from igrt.quadrature.scheme import Scheme, Stage, constant_scheme, patterson, scheme_for
 
-__all__ = ["RULES", "AdaptivePath", "Quadrature", "Scheme", "Stage", "fixed", "patterson", "scheme_for"]
+__all__ = ["RULES", "AdaptivePath", "Quadrature", "Scheme", "Stage", "constant_scheme", "fixed", "patterson", "scheme_for"]

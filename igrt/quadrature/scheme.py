@@ -100,7 +100,12 @@ def adaptive_scheme(tolerance: float) -> Scheme:
         raise InputError(
             f"tolerance must lie between 0 and 1, not {tolerance!r}", hint="0.01 is the default"
         )
-    return Scheme("gauss_patterson", _patterson_stages(), float(tolerance))
+    return Scheme("adaptive", _patterson_stages(), float(tolerance))
+
+
+def constant_scheme() -> Scheme:
+    """One evaluation, at the input itself: exact where the gradient does not vary."""
+    return fixed_scheme(Quadrature("constant", *(np.ones(1) for _ in range(3))))
 
 
 def scheme_for(rule: str | None, n_steps: int | None, tolerance: float) -> Scheme:
@@ -166,6 +171,7 @@ __all__ = [
     "Scheme",
     "Stage",
     "adaptive_scheme",
+    "constant_scheme",
     "fixed_scheme",
     "patterson",
     "patterson_nodes",
