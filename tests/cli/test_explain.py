@@ -37,7 +37,7 @@ def test_text(run: Run, folder: Path) -> None:
     outcome = run("explain", "mlp.onnx", "-i", "row.npy", "--labels", "labels.txt")
     assert (outcome.code, outcome.err) == (0, "")
     head, facts, top, values = outcome.out.strip().split("\n\n")
-    assert head.startswith("integrated_gradients · gauss_patterson · CPUExecutionProvider · ")
+    assert head.startswith("integrated_gradients · adaptive · CPUExecutionProvider · ")
     found = {line[:18].strip(): line[18:] for line in facts.splitlines()}
     assert found["example"] == "row.npy"
     assert found["target"] == "cat (2)"
