@@ -36,6 +36,7 @@ from igrt.specs import Array, Display, Feeds, TensorSpec
 from igrt.stage import Batching, batching
 from igrt.stage.cut import cut
 from igrt.targets import Target
+from igrt.vjp import advice
 from igrt.vjp.augment import differentiable
 
 
@@ -46,8 +47,9 @@ class Explainer:
     Args:
         model: Path, bytes or onnx.ModelProto.
         of: Name of the tensor to explain; the first float output by default.
-        wrt: Names of the tensors attributed, inputs or any intermediate ones; all float inputs by
-            default. For an intermediate tensor the path runs in its space.
+        wrt: Names of the tensors attributed, inputs or any intermediate ones. By default all float
+            inputs and, for an input of token numbers or texts, the rows that it looks up in an
+            embedding. For an intermediate tensor the path runs in its space.
         provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
         memory: Byte budget of a run; a share of what is free by default.
@@ -89,6 +91,7 @@ class Explainer:
         found = differentiable(normal, wrt=wrt, of=of)
         self.of: TensorSpec = found.of
         """Spec of the explained output."""
+        self._cut = advice.cut_paths(found.graph, found.found)
         self.wrt: tuple[TensorSpec, ...] = found.wrt
         """Specs of the attributed tensors."""
         for spec in (self.of, *self.wrt):
@@ -330,6 +333,7 @@ class Explainer:
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
             **({"quantised": self._quantised} if self._quantised else {}),
+            **({"locally_constant": self._cut} if self._cut else {}),
         }
 
 
