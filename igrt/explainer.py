@@ -17,8 +17,8 @@ from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
-from igrt.engine import Engine, open_engine
-from igrt.errors import InputError
+from igrt.engine import Engine, agree, open_engine
+from igrt.errors import IgrtError, InputError
 from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
@@ -108,6 +108,7 @@ class Explainer:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._prologue: Session | None = None
+        self._sequence: bool | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -123,9 +124,44 @@ class Explainer:
         floats = {s.name for s in inputs if s.is_float}
         return batching(inputs, frozenset(attributed or floats or fed))
 
+    def _layout_of(self, inputs: Feeds | Any) -> Batching:
+        """The batching for some inputs: an only axis may be a batch of numbers, or a sequence."""
+        layout = self._batching
+        if {s.rank for s in self._graph.inputs if s.name in layout.inputs} != {1}:
+            return layout
+        if self._sequence is None:
+            self._sequence = not self._apart(inputs, layout)
+        return Batching(frozenset(), fixed=False) if self._sequence else layout
+
+    def _apart(self, inputs: Feeds | Any, layout: Batching) -> bool:
+        """Whether two elements along the only axis of the inputs give what each gives alone."""
+        try:
+            feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
+        except InputError:  # one axis more, for instance: examples of sequences
+            return False
+        part = prune(self._normal, [self.of.name], keep_inputs=False)
+        pair = {}
+        for spec in Graph(part).inputs:
+            a = feeds[spec.name]
+            last = (0.5 * a[-1:]).astype(a.dtype) if spec.is_float else a[-1:]
+            pair[spec.name] = np.concatenate([a[:1], last]) if spec.name in layout.inputs else a[0]
+        session = self._session(part)
+        try:
+            alone = [
+                session.run(
+                    [self.of.name],
+                    {n: a[k : k + 1] if n in layout.inputs else a for n, a in pair.items()},
+                )[0]
+                for k in range(2)
+            ]
+            together = session.run([self.of.name], pair)[0]
+        except IgrtError:  # too short for one of its operators
+            return False
+        return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
+
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
-        layout = self._batching
+        layout = self._layout_of(inputs)
         feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
         return self._engine_for(self._ends(feeds, None, layout), layout).note
 
@@ -177,7 +213,7 @@ class Explainer:
                 hint="leave it out to take as long as it takes",
             )
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
-        layout = self._batching
+        layout = self._layout_of(inputs)
         feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, layout)
         engine, count = self._engine_for(ends, layout), ends.count
