@@ -143,7 +143,7 @@ def test_every_lowering_of_a_standard_operator_is_shown():
     assert {r["operator"] for r in of("lowered") if r["domain"] == ""} <= {
         *LOWERED,
         *("QLinearConv", "QLinearMatMul"),
-        *("Affine", "ImageScaler", "ParametricSoftplus", "Scale", "ScaledTanh"),
+        *("Affine", "Crop", "ImageScaler", "ParametricSoftplus", "Scale", "ScaledTanh"),
         "SimplifiedLayerNormalization",
     }
 

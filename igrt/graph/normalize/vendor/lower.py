@@ -21,12 +21,14 @@ from igrt.specs import TensorSpec
 UNLISTED = frozenset(
     {
         "Affine",
+        "Crop",
         "ImageScaler",
         "LayerNormalization",
         "ParametricSoftplus",
         "Scale",
         "ScaledTanh",
         "SimplifiedLayerNormalization",
+        "ThresholdedRelu",
     }
 )
 """Operators that onnxruntime runs in the default domain although ONNX defines none, or not yet."""
