@@ -25,7 +25,7 @@ def print_json(document: dict[str, Any]) -> None:
 def fail(error: IgrtError, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     hint = error.hint or next(h for kind, h in _WHERE_TO_LOOK.items() if isinstance(error, kind))
-    _print_error(type(error).__name__, error.message, hint, as_json)
+    _print_error(type(error).__name__, error.message, as_options(hint), as_json)
     return error.exit_code
 
 
@@ -74,7 +74,7 @@ def complain(word: str, message: str, hint: str = "") -> None:
     click.echo(f"{start} {printable(message)}", err=True, color=colour)
     if hint:
         start = click.style("hint:", fg="cyan")
-        click.echo(f"{start} {printable(as_options(hint))}", err=True, color=colour)
+        click.echo(f"{start} {printable(hint)}", err=True, color=colour)
 
 
 def as_options(hint: str) -> str:
