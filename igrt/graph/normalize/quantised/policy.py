@@ -7,6 +7,7 @@ import onnx
 from igrt.errors import InputError
 from igrt.graph.emit import Emitter
 from igrt.graph.value import Value
+from igrt.graph.view import all_graphs
 
 JOINED = "igrt.quantised"
 """Domain of a product of whole numbers together with the Cast to float behind it."""
@@ -24,9 +25,12 @@ _QUANTISED = frozenset(
         "MatMulBnb4",
         "MatMulInteger",
         "MatMulIntegerToFloat",
+        "MatMulFpQ4",
         "MatMulNBits",
         "QAttention",
+        "QEmbedLayerNormalization",
         "QGemm",
+        "QMoE",
         "QuantizeLinear",
     }
 )
@@ -47,7 +51,11 @@ def check_policy(quantised: str) -> None:
 
 def is_quantised(model: onnx.ModelProto) -> bool:
     """Whether some of the model's arithmetic is on whole numbers that stand for real ones."""
-    return any(n.op_type in _QUANTISED or n.op_type.startswith("QLinear") for n in model.graph.node)
+    return any(
+        n.op_type in _QUANTISED or n.op_type.startswith("QLinear")
+        for graph in all_graphs(model.graph)
+        for n in graph.node
+    )
 
 
 def real(
