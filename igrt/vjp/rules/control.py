@@ -8,6 +8,7 @@ import onnx
 
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import own_inputs, pack
+from igrt.graph.normalize.vendor.lower import refusal
 from igrt.graph.view import captured
 from igrt.specs import Dim, TensorSpec
 from igrt.vjp.iterate import Stack, State, add_ct, reverse, tape
@@ -197,6 +198,8 @@ def _report(traced: Traced, body: Graph, found: Reach) -> None:
     for index, formals in found.missing.items():
         proto = body.nodes[index]
         line = f"{proto.op_type} ({', '.join(sorted(set(formals)))}) in its body"
+        reason = refusal(body, proto)
+        line = f"{line}: {reason}" if reason else line
         if line not in traced.missing:
             traced.missing.append(line)
         traced.operators.update(found.within.get(index, set()))

@@ -69,7 +69,8 @@ def gradient(model, feeds, **given):
     forward, found = session(augmented).run(
         ["y", "igrt/grad/x"], feeds | {"igrt/cotangent/y": ct}
     )
-    np.testing.assert_allclose(forward, y, rtol=2e-5, atol=2e-5 * np.abs(y).max())
+    if given.get("quantised") != "dequantise":
+        np.testing.assert_allclose(forward, y, rtol=2e-5, atol=2e-5 * np.abs(y).max())
     return found
 
 
