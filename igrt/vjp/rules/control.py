@@ -30,11 +30,12 @@ def trace_if(graph: Graph, index: int, varies: set[str]) -> Traced:
     for name, branch in _branches(proto):
         body = body_of(graph, index, name, ())
         outputs = [o.name for o in branch.output]
-        found = reach(body, outputs, captured(branch) & varies)
+        found = reach(body, outputs, _enter(graph, branch, varies, traced))
         traced.edges.extend(sorted(found.reached - set(traced.edges)))
         for outer, inner in zip(proto.output, outputs, strict=True):
             if inner in found.varying and outer and outer not in traced.varying:
                 traced.varying.append(outer)
+                _leave(body, inner, traced)
         _report(traced, body, found)
     return traced
 
@@ -86,10 +87,11 @@ def trace_loop(graph: Graph, index: int, varies: set[str]) -> Traced:
 
 def _trace(graph: Graph, index: int, varies: set[str], parts: Iteration) -> Traced:
     proto = graph.nodes[index]
-    start = {n for n, i in parts.operands.items() if proto.input[i] in varies}
-    start = {n for n in start if _smooth(parts.body, n)}
-    varying, found = parts.trace(start | (captured(parts.original) & varies))
     traced = Traced([], [], [], set())
+    start = {n for n, i in parts.operands.items() if proto.input[i] in varies}
+    traced.missing.extend(_WHOLE.format(n, "enter") for n in start if not _smooth(parts.body, n))
+    start = {n for n in start if _smooth(parts.body, n)}
+    varying, found = parts.trace(start | _enter(graph, parts.original, varies, traced))
     for name in sorted(found.reached):
         operand = parts.operands.get(name)
         if operand is None:
@@ -98,7 +100,10 @@ def _trace(graph: Graph, index: int, varies: set[str], parts: Iteration) -> Trac
         elif proto.input[operand] in varies:
             traced.edges.append(operand)
     pairs = zip(proto.output, parts.outputs, strict=False)
-    traced.varying.extend(o for o, inner in pairs if o and inner in found.varying)
+    for outer, inner in pairs:
+        if outer and inner in found.varying:
+            traced.varying.append(outer)
+            _leave(parts.body, inner, traced)
     _report(traced, parts.body, found)
     traced.missing.extend(parts.changing[n] for n in sorted(varying) if n in parts.changing)
     return traced
@@ -191,6 +196,23 @@ def _index(graph: Graph, node: Node) -> int:
 def _smooth(body: Graph, name: str) -> bool:
     spec = body.spec(name)
     return spec.is_float or spec.dtype in ("unknown", "sequence", "optional")
+
+
+_WHOLE = "whole numbers `{}`, in steps that are not the same everywhere, {} its body"
+
+
+def _enter(graph: Graph, body: onnx.GraphProto, varies: set[str], traced: Traced) -> set[str]:
+    """Captured tensors that vary, without whole numbers: their steps are outside."""
+    names = captured(body) & varies
+    smooth = {n for n in names if _smooth(graph, n)}
+    traced.missing.extend(_WHOLE.format(n, "enter") for n in sorted(names - smooth))
+    return smooth
+
+
+def _leave(body: Graph, name: str, traced: Traced) -> None:
+    """Whole numbers that leave a body have their steps in it."""
+    if not _smooth(body, name):
+        traced.missing.append(_WHOLE.format(name, "leave"))
 
 
 def _report(traced: Traced, body: Graph, found: Reach) -> None:

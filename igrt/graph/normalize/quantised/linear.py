@@ -8,7 +8,7 @@ from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.quantised.policy import JOINED, real, rounded
 from igrt.graph.normalize.vendor.attention import attention_of
-from igrt.graph.normalize.vendor.linear import CONV, attributes
+from igrt.graph.normalize.vendor.linear import CONV, attributes, channels_first, channels_last
 from igrt.graph.normalize.vendor.table import lowering
 from igrt.graph.value import Node, Value
 
@@ -28,13 +28,13 @@ def qlinear_conv(
     bias: Value | None,
 ) -> Value:
     """y = Q(Conv(x, w) + b), b in steps of both scales."""
-    if node.attr("channels_last", 0):
-        raise UnsupportedOperator("its channels are last")
+    last = node.attr("channels_last", 0)
     left, right = real(emit, x, x_scale, x_zero), real(emit, w, w_scale, w_zero, 0)
     if bias is not None:
         bias = emit.cast(bias, left.dtype) * (x_scale * w_scale)
+    left = channels_first(emit, left) if last else left
     y = emit.Conv(left, right, bias, **attributes(node, *CONV))
-    return rounded(emit, y, y_scale, y_zero)
+    return rounded(emit, channels_last(emit, y) if last else y, y_scale, y_zero)
 
 
 @lowering("QLinearMatMul", domains=("",))
@@ -143,8 +143,10 @@ def matmul_nbits(
     """Y = A·Wᵀ + b, where W has a scale and a zero for each block of a row."""
     bits, width, rows = node.attr("bits", 4), node.attr("K"), node.attr("N")
     size = node.attr("block_size", 32)
-    if g_idx is not None:
-        raise UnsupportedOperator("its input g_idx is not lowered")
+    if node.attr("weight_prepacked", 0):
+        raise UnsupportedOperator("its weights are packed for one kind of GPU")
+    if b.static_shape is not None and 0 in b.static_shape:
+        raise UnsupportedOperator("its weights are left out")
     if bits not in (2, 4, 8):
         raise UnsupportedOperator(f"weights of {bits} bits are not lowered")
     blocks = -(-width // size)

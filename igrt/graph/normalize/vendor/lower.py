@@ -9,8 +9,9 @@ import onnx
 
 from igrt.errors import InternalError, UnsupportedOperator
 from igrt.graph.emit import Emitter
+from igrt.graph.normalize.quantised.counting import Counts, counted
 from igrt.graph.normalize.quantised.joined import join_casts
-from igrt.graph.normalize.quantised.pointwise import MOVING, counted, moved
+from igrt.graph.normalize.quantised.pointwise import MOVING, joined, moved
 from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, Lowering, find
 from igrt.graph.normalize.within import carried_on, replace_nodes
 from igrt.graph.onnx_types import value_info
@@ -67,9 +68,9 @@ def lower_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if not _concerned(model.graph):
         return model
-    joined = join_casts(model.graph)
+    pairs = join_casts(model.graph)
     graph = Graph(model)
-    nodes, stored = _lowered(graph, None, joined, {})
+    nodes, stored = _lowered(graph, None, pairs, {})
     replace_nodes(model.graph, nodes, stored)
     return model
 
@@ -89,22 +90,23 @@ def _concerned(graph: onnx.GraphProto) -> bool:
 
 
 def _lowered(
-    graph: Graph, outer: Emitter | None, joined: dict[str, list[onnx.NodeProto]], steps: Steps
+    graph: Graph, outer: Emitter | None, pairs: dict[str, list[onnx.NodeProto]], steps: Steps
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """The nodes that stand for those of a graph, and what they need stored."""
-    learner = Emitter(graph, outer)
+    learner, counts = Emitter(graph, outer), Counts()
     nodes: list[onnx.NodeProto] = []
     stored: list[onnx.TensorProto] = []
     for proto in graph.nodes:
         made = [proto]
-        function = _function(proto, steps)
+        function = _function(proto, steps, counts)
+        counts.learn(proto, steps)
         if function is not None:
             emit = Emitter(graph, outer)
             try:
                 made = rewritten(graph, emit, proto, function)
                 stored.extend(emit.initializers)
             except UnsupportedOperator:
-                made = joined.get(proto.output[0], made) if proto.output else made
+                made = pairs.get(proto.output[0], made) if proto.output else made
         else:
             if any(_concerned(body) for body in subgraphs(proto)):
                 made = [_with_bodies(graph, learner, proto, steps)]
@@ -136,20 +138,28 @@ def _with_bodies(
     return carried_on(graph, outer, proto, lower, join)
 
 
-def _function(proto: onnx.NodeProto, steps: Steps) -> Lowering | None:
+def _function(proto: onnx.NodeProto, steps: Steps, counts: Counts) -> Lowering | None:
     """What lowers a node; one that moves whole numbers moves what they stand for."""
-    if proto.domain in ("", "ai.onnx") and proto.input and proto.input[0] in steps:
-        if proto.op_type == "Cast":
-            return counted
-        if proto.op_type not in MOVING:
-            return find(proto.domain, proto.op_type)
+    moves = proto.op_type in MOVING or proto.op_type == "NhwcMaxPool"
+    if not proto.input or (proto.domain not in ("", "ai.onnx") and proto.op_type != "NhwcMaxPool"):
+        return find(proto.domain, proto.op_type)
+    if proto.input[0] in steps and proto.op_type == "Cast":
+        return counted
+    if proto.op_type == "Concat" and all(n in steps for n in proto.input):
+        given = [steps[n] for n in proto.input]
+
+        def join(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
+            return joined(emit, node, given)
+
+        return join
+    if proto.input[0] in steps and moves:
         scale, zero = steps[proto.input[0]]
 
-        def function(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
+        def move(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
             return moved(emit, node, scale, zero)
 
-        return function
-    return find(proto.domain, proto.op_type)
+        return move
+    return counts.lowering(proto) or find(proto.domain, proto.op_type)
 
 
 def rewritten(
@@ -191,12 +201,16 @@ def rewritten(
     return _renamed(emit.nodes, results)
 
 
+_COUNTS = "it computes with whole numbers that stand for real ones, and cannot be lowered"
+
+
 def refusal(graph: Graph, proto: onnx.NodeProto) -> str:
     """Why a node that is not standard was left as it is; empty for a standard one."""
     if proto.domain in LAID_OUT:
         return f"{LAID_OUT[proto.domain]}; take the model from before onnxruntime optimised it"
     if proto.domain != VENDOR:
-        return ""
+        kind = graph.spec(proto.input[0]).dtype if proto.input and proto.input[0] else ""
+        return _COUNTS if "int" in kind and not any(True for _ in subgraphs(proto)) else ""
     function = find(proto.domain, proto.op_type)
     if function is None:
         return REFUSED.get(proto.op_type, "igrt does not know this operator of onnxruntime")
