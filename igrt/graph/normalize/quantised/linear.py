@@ -154,13 +154,13 @@ def matmul_nbits(
     if zeros is None:
         zero: Value | float = float(1 << (bits - 1))
     elif zeros.dtype == "uint8":
-        zero = _unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scale.dtype)
+        zero = unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scale.dtype)
         zero = emit.Slice(zero, [0], [blocks], [1])
         zero = emit.Unsqueeze(zero, [2])
     else:
         zero = emit.reshape(emit.cast(zeros, scale.dtype), [rows, blocks, 1])
     packed = emit.reshape(b, [rows, blocks, -1])
-    weight = (_unpacked(emit, packed, bits, scale.dtype) - zero) * scale
+    weight = (unpacked(emit, packed, bits, scale.dtype) - zero) * scale
     weight = emit.reshape(weight, [rows, blocks * size])
     weight = weight if blocks * size == width else emit.Slice(weight, [0], [width], [1])
     y = emit.MatMul(a, emit.cast(emit.Transpose(weight, perm=[1, 0]), a.dtype))
@@ -196,7 +196,7 @@ def _counted(emit: Emitter, q: Value, zero: Value | None, axis: int | None = Non
     return real(emit, q, one, zero, axis)
 
 
-def _unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
+def unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
     """The numbers in the bytes of the last axis, the lowest bits first."""
     if bits == 8:
         return emit.cast(packed, dtype)
@@ -213,4 +213,4 @@ def _unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
     return emit.cast(emit.Reshape(stacked, shape), dtype)
 
 
-__all__ = ["matmul_integer", "qlinear_conv"]
+__all__ = ["matmul_integer", "qlinear_conv", "unpacked"]

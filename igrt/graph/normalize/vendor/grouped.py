@@ -38,25 +38,62 @@ def rotary_embedding(
     emit: Emitter, node: Node, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value
 ) -> Value:
     """Pairs of x rotated by the angles of their positions: an offset, or one for each token."""
-    if node.attr("is_packed_batching", 0):
-        raise UnsupportedOperator("its attribute is_packed_batching is not lowered")
-    scale = node.attr("scale", 1.0)
-    dim = node.attr("rotary_embedding_dim", 0)
-    heads = node.attr("num_heads", 0)
-    flat = x.rank == 3
-    if flat and not heads:
-        half = cos_cache.shape[-1] if cos_cache.shape else None
-        width = x.shape[-1] if x.shape else None
-        if dim or not isinstance(half, int) or not isinstance(width, int):
-            raise UnsupportedOperator("its number of heads is not known")
-        heads = width // (2 * half)
-    y = split_heads(emit, x, heads) if flat else x
+    y, flat = _as_heads(emit, node, x, cos_cache)
     at = position_ids
     if len(position_ids.shape or ()) == 1:
         steps = positions(emit, length(emit, y, 2))
         at = emit.Unsqueeze(position_ids + steps, [0])
-    cos, sin = (emit.Unsqueeze(emit.Gather(c, at), [1]) for c in (cos_cache, sin_cache))
-    y = rotate(emit, y, cos, sin, interleaved=node.attr("interleaved", 0), dim=dim)
+    cos, sin = (emit.Gather(c, at) for c in (cos_cache, sin_cache))
+    return _rotated(emit, node, y, cos, sin, flat=flat)
+
+
+@lowering("MRotaryEmbedding")
+def multimodal_rotary_embedding(
+    emit: Emitter, node: Node, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value
+) -> Value:
+    """The same with three positions per token, each for some of the angles (`mrope_section`)."""
+    y, flat = _as_heads(emit, node, x, cos_cache)
+    sections, layout = list(node.attr("mrope_section")), node.attr("mrope_layout", 0)
+    stream = np.repeat(np.arange(3), sections)
+    if layout == 1:
+        stream = np.zeros_like(stream)
+        for i in (1, 2):
+            stream[i : 3 * sections[i] : 3] = i
+    elif layout != 0:
+        raise UnsupportedOperator(f"its mrope_layout {layout} is not known")
+    angles = []
+    for cache in (cos_cache, sin_cache):
+        found = emit.Gather(cache, position_ids)  # [3, B, S, R/2]
+        parts = [emit.Gather(found, emit.constant(i), axis=0) for i in range(3)]
+        mixed = emit.Where(emit.constant(stream == 1), parts[1], parts[0])
+        angles.append(emit.Where(emit.constant(stream == 2), parts[2], mixed))
+    return _rotated(emit, node, y, *angles, flat=flat)
+
+
+def _as_heads(emit: Emitter, node: Node, x: Value, cache: Value) -> tuple[Value, bool]:
+    """x as [B, N, S, H], and whether it was [B, S, N·H]."""
+    if node.attr("is_packed_batching", 0):
+        raise UnsupportedOperator("its attribute is_packed_batching is not lowered")
+    if x.rank != 3:
+        return x, False
+    heads = node.attr("num_heads", 0)
+    if not heads:
+        half = cache.shape[-1] if cache.shape else None
+        width = x.shape[-1] if x.shape else None
+        given = node.attr("rotary_embedding_dim", 0)
+        if given or not isinstance(half, int) or not isinstance(width, int):
+            raise UnsupportedOperator("its number of heads is not known")
+        heads = width // (2 * half)
+    return split_heads(emit, x, heads), True
+
+
+def _rotated(
+    emit: Emitter, node: Node, y: Value, cos: Value, sin: Value, *, flat: bool
+) -> Value:
+    dim, turned = node.attr("rotary_embedding_dim", 0), node.attr("interleaved", 0)
+    cos, sin = emit.Unsqueeze(cos, [1]), emit.Unsqueeze(sin, [1])
+    y = rotate(emit, y, cos, sin, interleaved=turned, dim=dim)
+    scale = node.attr("scale", 1.0)
     y = y if scale == 1 else y * scale
     return join_heads(emit, y) if flat else y
 
