@@ -80,9 +80,7 @@ def _open(shape: tuple[Dim, ...] | None) -> tuple[Dim, ...] | None:
     return None if shape is None else tuple(None for _ in shape)
 
 
-def _declared(
-    body: onnx.GraphProto, start: int, specs: Sequence[TensorSpec]
-) -> list[TensorSpec]:
+def _declared(body: onnx.GraphProto, start: int, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
     """The specs, or nothing where the body itself says more."""
     kept = []
     for info, spec in zip(body.input[start:], specs, strict=False):

@@ -66,9 +66,7 @@ def gradient(model, feeds, **given):
     y = session(model).run(["y"], feeds)[0]
     ct = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
     augmented = igrt.augment(model, of="y", wrt=["x"], **given)
-    forward, found = session(augmented).run(
-        ["y", "igrt/grad/x"], feeds | {"igrt/cotangent/y": ct}
-    )
+    forward, found = session(augmented).run(["y", "igrt/grad/x"], feeds | {"igrt/cotangent/y": ct})
     if given.get("quantised") != "dequantise":
         np.testing.assert_allclose(forward, y, rtol=2e-5, atol=2e-5 * np.abs(y).max())
     return found
@@ -130,9 +128,7 @@ def in_two():
         "else_branch": body([helper.make_node("Neg", ["x"], ["r2"])], [], ["r2"]),
     }
     node = helper.make_node("If", ["c"], ["y"], name="if", **branches)
-    return model_of(
-        [node], {"x": X, "c": np.array(True)}, {"w": W, "b": B, "ts": f(2, 1)}
-    )
+    return model_of([node], {"x": X, "c": np.array(True)}, {"w": W, "b": B, "ts": f(2, 1)})
 
 
 BODIES = {"If": (in_if, 1), "Loop": (in_loop, 2), "Scan": (in_scan, 2), "Scan in If": (in_two, 2)}

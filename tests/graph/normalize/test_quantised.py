@@ -41,6 +41,7 @@ def nibbles(rows, width, block, bits=4):
     return rng.integers(0, 256, (rows, -(-width // block), block // per_byte)).astype(np.uint8)
 
 
+GROUPS = np.repeat([1, 0, 1, 0], 16).astype(np.int32)
 CASES = {
     "QLinearConv": (
         [
@@ -94,6 +95,43 @@ CASES = {
         [f(4, 64), nibbles(5, 64, 32, 8), f(10)],
         {"K": 64, "N": 5, "bits": 8, "block_size": 32},
     ),
+    "MatMulNBits of two bits": (
+        [f(4, 64), nibbles(5, 64, 32, 2), f(10)],
+        {"K": 64, "N": 5, "bits": 2, "block_size": 32},
+    ),
+    "MatMulNBits with real zeros": (
+        [f(4, 64), nibbles(5, 64, 32), f(10), 8 + f(10)],
+        {"K": 64, "N": 5, "bits": 4, "block_size": 32},
+    ),
+    "MatMulNBits with a bias": (
+        [f(4, 64), nibbles(5, 64, 32), f(10), None, None, f(5)],
+        {"K": 64, "N": 5, "bits": 4, "block_size": 32},
+    ),
+    "MatMulNBits in groups": (
+        [f(4, 64), nibbles(5, 64, 32), f(10), None, GROUPS],
+        {"K": 64, "N": 5, "bits": 4, "block_size": 32},
+    ),
+    "MatMulBnb4 of normal floats": (
+        [f(4, 40), u8(5 * 20), np.abs(f(13)) + 0.1],
+        {"K": 40, "N": 5, "block_size": 16, "quant_type": 1},
+    ),
+    "MatMulBnb4 of floats": (
+        [f(4, 40), u8(5 * 20), np.abs(f(13)) + 0.1],
+        {"K": 40, "N": 5, "block_size": 16, "quant_type": 0},
+    ),
+    "QLinearConv with channels last": (
+        [u8(2, 6, 6, 3), S, Z, i8(5, 3, 3, 3), COLUMNS, np.zeros(5, np.int8), T, Y],
+        {"pads": [1, 1, 1, 1], "channels_last": 1},
+    ),
+    "QLinearAveragePool with channels last": (
+        [u8(2, 6, 6, 3), S, Z, S, Z],
+        {"kernel_shape": [2, 2], "strides": [2, 2], "channels_last": 1},
+    ),
+    "QLinearGlobalAveragePool with channels last": (
+        [u8(2, 6, 6, 3), S, Z, S, Z],
+        {"channels_last": 1},
+    ),
+    "NhwcMaxPool": ([u8(2, 6, 6, 3)], {"kernel_shape": [3, 3], "strides": [2, 2]}),
     "QAttention": (
         [u8(2, 5, 8), i8(8, 24), f(24), S, np.float32(0.01), None, Z, np.int8(0)],
         {"num_heads": 2},
@@ -118,7 +156,7 @@ def one_node(case, **changed):
     given = given | changed
     node.attribute.extend(helper.make_attribute(n, a) for n, a in given.items())
     kind = helper.np_dtype_to_tensor_dtype(arrays[fed].dtype)
-    floats = case.startswith(("MatMulI", "MatMulN", "Dynamic", "QAttention", "QGemm to"))
+    floats = case.startswith(("MatMulB", "MatMulI", "MatMulN", "Dynamic", "QAttention", "QGemm to"))
     graph = helper.make_graph(
         [node],
         "g",
@@ -197,14 +235,119 @@ def test_the_mean_for_which_onnxruntime_has_no_kernel():
     assert np.abs(got - want).max() <= 1  # half way between two steps
 
 
-def test_channels_behind_are_refused_by_name():
-    model, _ = one_node("QLinearGlobalAveragePool", channels_last=1)
-    model.graph.node.insert(0, helper.make_node("QuantizeLinear", ["x", "i1", "i2"], ["i0"]))
-    model.graph.node.append(helper.make_node("DequantizeLinear", ["y", "i1", "i2"], ["z"]))
-    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, X4.shape))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
-    with pytest.raises(NoGradientPath, match="QLinearGlobalAveragePool"):
-        igrt.augment(model)
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_rows_of_a_table_in_few_bits(bits, zeros):
+    data = u8(7, 48 * bits // 8)
+    arrays = {"data": data, "scales": f(7, 3)}
+    if zeros:
+        arrays["zeros"] = u8(7, -(-3 * bits // 8))
+    node = helper.make_node(
+        "GatherBlockQuantized",
+        ["data", "i", *list(arrays)[1:]],
+        ["y"],
+        domain="com.microsoft",
+        bits=bits,
+        block_size=16,
+        quantize_axis=1,
+        gather_axis=0,
+    )
+    model = plain_model([node], {"i": np.array([[3, 0], [6, 2]])}, arrays)
+    feeds = {"i": np.array([[3, 0], [6, 2]])}
+    normal = normalize(model)
+    assert all(n.domain == "" for n in normal.graph.node)
+    want, got = (session(m).run(None, feeds)[0] for m in (model, normal))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_embeddings_in_eight_bits():
+    ids = np.array([[1, 2, 3], [4, 0, 0]], np.int32)
+    segments = np.array([[0, 0, 1], [1, 1, 0]], np.int32)
+    tables = [u8(5, 8), u8(6, 8), u8(2, 8), u8(8), u8(8)]
+    scales = [np.float32(s) for s in (0.02, 0.01, 0.03, 0.01, 0.005)]
+    zeros = [np.uint8(z) for z in (120, 130, 110, 5, 128)]
+    arrays = {f"a{i}": a for i, a in enumerate([*tables, *scales, *zeros])}
+    names = list(arrays)
+    node = helper.make_node(
+        "QEmbedLayerNormalization",
+        ["ids", "segments", *names[:5], "", *names[5:]],
+        ["y", "count"],
+        domain="com.microsoft",
+        epsilon=1e-3,
+    )
+    feeds = {"ids": ids, "segments": segments}
+    model = plain_model([node], feeds, arrays)
+    normal = normalize(model)
+    assert all(n.domain == "" for n in normal.graph.node)
+    want, got = (session(m).run(["y"], feeds)[0] for m in (model, normal))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_recurrence_in_eight_bits(direction, columns):
+    ways = 1 + (direction == "bidirectional")
+    size, hidden = 6, 8
+    shape = (ways, 4 * hidden) if columns else (ways,)
+    w, r = (i8(ways, n, 4 * hidden) for n in (size, hidden))
+    scales = [np.full(shape, s, np.float32) for s in (0.004, 0.004)]
+    if columns:
+        scales = [s * np.linspace(0.5, 1, 4 * hidden, dtype=np.float32) for s in scales]
+    zeros = [np.zeros(shape, np.int8)] * 2
+    bias, x = f(ways, 8 * hidden, scale=0.1), f(7, 3, size)
+    arrays = {"w": w, "r": r, "b": bias, "ws": scales[0], "wz": zeros[0]}
+    arrays |= {"rs": scales[1], "rz": zeros[1]}
+    names = ["x", "w", "r", "b", "", "", "", "", "ws", "wz", "rs", "rz"]
+    node = helper.make_node(
+        "DynamicQuantizeLSTM",
+        names,
+        ["y"],
+        domain="com.microsoft",
+        hidden_size=hidden,
+        direction=direction,
+    )
+    model = plain_model([node], {"x": x}, arrays)
+    normal = normalize(model)
+    assert all(n.domain == "" for n in normal.graph.node)
+    want, got = (session(m).run(None, {"x": x})[0] for m in (model, normal))
+    # a state, of size at most 1, is rounded by the kernel in every step to half of 1/255 of the
+    # range; the gates see that times the sum of |R| over 8 columns of at most 0.5
+    assert np.abs(got - want).max() <= 0.5 * 2 / 255 * 8 * 0.5
+    # the same as the LSTM of the real weights
+    turned = [
+        (q.astype(np.float32) * (s[:, None] if columns else s[:, None, None])).transpose(0, 2, 1)
+        for q, s in zip((w, r), scales, strict=True)
+    ]
+    plain = helper.make_node(
+        "LSTM", ["x", "w", "r", "b"], ["y"], hidden_size=hidden, direction=direction
+    )
+    real = plain_model([plain], {"x": x}, {"w": turned[0], "r": turned[1], "b": bias})
+    ct = f(*want.shape)
+    found = [
+        session(igrt.augment(m, quantised="dequantise")).run(
+            ["igrt/grad/x"], {"x": x, "igrt/cotangent/y": ct}
+        )[0]
+        for m in (model, real)
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
+
+
+def plain_model(nodes, feeds, arrays):
+    infos = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for n, a in feeds.items()
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        infos,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()],
+    )
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=imports)
+    model.ir_version = 10
+    return model
 
 
 # -- models ----------------------------------------------------------------------------------------

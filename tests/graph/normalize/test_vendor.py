@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 import igrt
 from igrt.errors import UnsupportedOperator
 from igrt.graph.normalize import normalize
-from igrt.graph.normalize.vendor.table import lowerings
+from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, lowerings
 
 # Two float32 evaluations of the same formula in another order of operations, of some 10 to 100
 # terms of order one each: 1e-7 per operation.
@@ -168,6 +168,22 @@ CASES = {
         {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1, "rotary_interleaved": 1},
         [0, 1, 2],
     ),
+    "GroupQueryAttention with positions and past": (
+        [
+            *[f(2, 1, 64), f(2, 1, 32), f(2, 1, 32), f(2, 2, 6, 16), f(2, 2, 6, 16)],
+            *[whole([6, 6]), whole(7), COS8, SIN8, whole([[3], [5]], np.int64)],
+        ],
+        {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1},
+        [0, 1, 2],
+    ),
+    "GroupQueryAttention in a second prompt": (
+        [
+            *[f(1, 3, 64), f(1, 3, 32), f(1, 3, 32), f(1, 2, 6, 16), f(1, 2, 6, 16)],
+            *[whole([8]), whole(9), COS8, SIN8],
+        ],
+        {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1, "local_window_size": 4},
+        [0, 1, 2],
+    ),
     "GroupQueryAttention window": (
         [f(2, 5, 64), f(2, 5, 32), f(2, 5, 32), None, None, whole([4, 4]), whole(5)],
         {"num_heads": 4, "kv_num_heads": 2, "local_window_size": 2},
@@ -211,8 +227,14 @@ CASES = {
     ),
     "MoE swiglu": (
         [X3, f(10, 4), f(4, 12, 8), f(4, 12), f(4, 8, 6), f(4, 8)],
-        {"k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "activation_alpha": 1.3,
-         "activation_beta": 1.0, "swiglu_limit": 2.0},
+        {
+            "k": 2,
+            "activation_type": "swiglu",
+            "swiglu_fusion": 1,
+            "activation_alpha": 1.3,
+            "activation_beta": 1.0,
+            "swiglu_limit": 2.0,
+        },
     ),
     "UnfoldTensor": ([X4], {"dim": 2, "size": 3, "step": 2}),
     "UnfoldTensor last": ([X3], {"dim": -1, "size": 2}),
@@ -469,6 +491,55 @@ def test_embed_layer_normalization():
     np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-4)  # the mean is taken away
 
 
+def test_gated_relative_position_bias():
+    query, bias, places = f(2, 3, 8), f(8), f(1, 2, 3, 3)
+    weight, shift, eco = f(4, 6), f(6), f(1, 2, 1, 1)
+    heads = (query + bias).reshape(2, 3, 2, 4).transpose(0, 2, 1, 3)
+    # Chi et al. 2022, equation 5, as WavLM computes it
+    gates = (heads @ weight + shift).reshape(2, 2, 3, 2, 3).sum(-1)
+    u, r = np.moveaxis(1 / (1 + np.exp(-gates)), -1, 0)
+    want = (u * (r * eco[..., 0] - 1) + 2)[..., None] * places
+    arrays = [query, bias, places, weight, shift, eco]
+    close(lowered("GatedRelativePositionBias", arrays, [0, 2], num_heads=2)[0], want)
+
+
+def test_range():
+    ends = [np.float32([0.5]), np.float32([3.1]), np.float32([0.7])]
+    model = build("Range", ends, [])
+    want = session(model).run(None, {})[0]
+    close(session(normalize(model)).run(None, {})[0], want)
+    np.testing.assert_allclose(want, np.arange(0.5, 3.1, 0.7), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[[0, 1, 2, 3, 4]] * 2, [[3, 4, 5, 6, 7], [6, 9, 1, 2, 0]]])
+def test_positions_of_a_first_prompt_are_taken_as_the_kernel_takes_them(ids):
+    arrays = [f(2, 5, 64), f(2, 5, 32), f(2, 5, 32), None, None, whole([4, 4]), whole(5)]
+    arrays += [COS8, SIN8, whole(ids, np.int64)]
+    given = {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1}
+    agree(
+        build("GroupQueryAttention", arrays, [0, 1, 2], [0, 1, 2], **given), arrays, [0, 1, 2], [0]
+    )
+
+
+def test_a_cache_with_room_for_more():
+    """Each example has its own length, and the cache keeps its size."""
+    arrays = [f(2, 1, 64), f(2, 1, 32), f(2, 1, 32), f(2, 2, 9, 16), f(2, 2, 9, 16)]
+    arrays += [whole([6, 4]), whole(7), COS8, SIN8]
+    given = {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1}
+    fed = [0, 1, 2, 3, 4]
+    # onnxruntime 1.32 reads memory that it has not written unless the caches are outputs
+    model = build("GroupQueryAttention", arrays, fed, [0, 1, 2], **given)
+    agree(model, arrays, fed, [0])
+    feeds = {f"i{i}": arrays[i] for i in fed}
+    for got, want in zip(
+        *(session(m).run(None, feeds) for m in (normalize(model), model)), strict=True
+    ):
+        assert got.shape == want.shape
+        if got.ndim == 4:  # what lies behind the last key is not specified
+            close(got[0, :, :7], want[0, :, :7])
+            close(got[1, :, :5], want[1, :, :5])
+
+
 def test_inverse_keeps_its_kernel():
     x = f(2, 3, 3) + 3 * np.eye(3, dtype=np.float32)
     ct = f(2, 3, 3)
@@ -487,7 +558,7 @@ def test_layer_normalization_before_opset_17():
 
 # -- refusals --------------------------------------------------------------------------------------
 
-REFUSED = {
+REASONS = {
     "its attribute do_rotary": ("Attention", [X3, *QKV], {"num_heads": 2, "do_rotary": 1}),
     "its attribute is_packed_batching": (
         "RotaryEmbedding",
@@ -504,9 +575,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("reason", REFUSED)
+@pytest.mark.parametrize("reason", REASONS)
 def test_refused_for_a_named_reason(reason):
-    op_type, arrays, given = REFUSED[reason]
+    op_type, arrays, given = REASONS[reason]
     with pytest.raises(UnsupportedOperator, match=f"(?s)com.microsoft.{op_type}.*{reason}"):
         igrt.augment(build(op_type, arrays, [0], **given), wrt=["i0"], of="o0")
 
@@ -531,6 +602,31 @@ def test_every_lowering_has_a_case():
     text = "".join(file.read_text(encoding="utf-8") for file in files)
     missing = [op for op in lowerings() if f'"{op}"' not in text and f'"{op} ' not in text]
     assert missing == []
+
+
+def test_every_kernel_of_onnxruntime_is_lowered_or_refused_for_a_reason():
+    """What stock onnxruntime runs on a CPU with a float input, by its own list of kernels."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    if not hasattr(state, "get_all_opkernel_def"):
+        pytest.skip("this onnxruntime does not list its kernels")
+    kernels = {
+        (k.domain, k.op_name)
+        for k in state.get_all_opkernel_def()
+        if k.provider == "CPUExecutionProvider" and k.domain.startswith("com.")
+    }
+    assert len(kernels) > 50
+    known = {(VENDOR, op) for op in (*lowerings(), *REFUSED, *WITH_RULE, *WHOLE)}
+    missing = {(d, op) for d, op in kernels - known if d not in LAID_OUT}
+    assert missing == set()
+    assert not set(lowerings()) & set(REFUSED)
+
+
+WITH_RULE = {"Inverse"}
+WHOLE = {
+    # these have no float input
+    *("BifurcationDetector", "DynamicTimeWarping", "MatMulInteger16", "MurmurHash3"),
+    *("NGramHashMapping", "Tokenizer", "VarlenNGramHashMapping"),
+}
 
 
 _RULES = Path(__file__).parents[2] / "vjp" / "rules" / "test_quantise.py"

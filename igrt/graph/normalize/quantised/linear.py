@@ -150,19 +150,22 @@ def matmul_nbits(
     if bits not in (2, 4, 8):
         raise UnsupportedOperator(f"weights of {bits} bits are not lowered")
     blocks = -(-width // size)
-    scale = emit.reshape(scales, [rows, blocks, 1])
-    if zeros is None:
-        zero: Value | float = float(1 << (bits - 1))
-    elif zeros.dtype == "uint8":
-        zero = unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scale.dtype)
+    zero: Value | float = float(1 << (bits - 1))
+    if zeros is not None and zeros.dtype == "uint8":
+        zero = unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scales.dtype)
         zero = emit.Slice(zero, [0], [blocks], [1])
-        zero = emit.Unsqueeze(zero, [2])
-    else:
-        zero = emit.reshape(emit.cast(zeros, scale.dtype), [rows, blocks, 1])
-    packed = emit.reshape(b, [rows, blocks, -1])
-    weight = (unpacked(emit, packed, bits, scale.dtype) - zero) * scale
-    weight = emit.reshape(weight, [rows, blocks * size])
-    weight = weight if blocks * size == width else emit.Slice(weight, [0], [width], [1])
+    elif zeros is not None:
+        zero = emit.reshape(emit.cast(zeros, scales.dtype), [rows, blocks])
+    whole = unpacked(emit, emit.reshape(b, [rows, blocks, -1]), bits, scales.dtype)
+    whole = emit.reshape(whole, [rows, blocks * size])
+    whole = whole if blocks * size == width else emit.Slice(whole, [0], [width], [1])
+    # which block's scale and zero belongs to each column
+    group = g_idx if g_idx is not None else emit.constant(np.arange(width) // size)
+    spread = [
+        v if isinstance(v, float) else emit.Gather(v, group, axis=1)
+        for v in (zero, emit.reshape(scales, [rows, blocks]))
+    ]
+    weight = (whole - spread[0]) * spread[1]
     y = emit.MatMul(a, emit.cast(emit.Transpose(weight, perm=[1, 0]), a.dtype))
     return y if bias is None else y + bias
 

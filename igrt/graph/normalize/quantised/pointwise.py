@@ -11,7 +11,12 @@ import onnx
 from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.quantised.policy import real, rounded
-from igrt.graph.normalize.vendor.linear import attributes, channels_first, channels_last, nhwc_max_pool
+from igrt.graph.normalize.vendor.linear import (
+    attributes,
+    channels_first,
+    channels_last,
+    nhwc_max_pool,
+)
 from igrt.graph.normalize.vendor.table import lowering
 from igrt.graph.steps import same_step
 from igrt.graph.value import Node, Value
@@ -183,9 +188,7 @@ def moved(emit: Emitter, node: Node, scale: str, zero: str) -> tuple[Value, ...]
     return tuple(rounded(emit, y, by, at) for y in made)
 
 
-def joined(
-    emit: Emitter, node: Node, steps: Sequence[tuple[str, str]]
-) -> tuple[Value, ...]:
+def joined(emit: Emitter, node: Node, steps: Sequence[tuple[str, str]]) -> tuple[Value, ...]:
     """Concat of whole numbers in the same steps, on what they stand for."""
     pairs = [(emit.value(s), emit.value(z) if z else None) for s, z in steps]
     (by, at), *others = pairs

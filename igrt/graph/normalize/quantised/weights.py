@@ -108,9 +108,7 @@ def qembed_layer_normalization(
         reals.append(real(emit, table, scale, zero) if given else None)  # type: ignore[arg-type]
     w, p, s, g, b = reals
     assert w is not None and p is not None and g is not None and b is not None
-    y, count, _ = embed_layer_normalization(
-        emit, node, ids, segments, w, p, s, g, b, mask, None
-    )
+    y, count, _ = embed_layer_normalization(emit, node, ids, segments, w, p, s, g, b, mask, None)
     return y, count
 
 

@@ -51,9 +51,7 @@ def crop_and_resize(
         )
         grid.append(emit.Unsqueeze(at, axes))
     shape = emit.Concat(emit.dims(boxes, 0, 1), emit.cast(size, "int64"), axis=0)
-    points = emit.Concat(
-        *(emit.Unsqueeze(emit.Expand(g, shape), [3]) for g in grid), axis=3
-    )
+    points = emit.Concat(*(emit.Unsqueeze(emit.Expand(g, shape), [3]) for g in grid), axis=3)
     pictures = emit.Gather(x, batch)
     if emit.graph.opset >= 20:
         mode = {"bilinear": "linear"}.get(mode, mode)
