@@ -11,7 +11,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import igrt
-from igrt.errors import NoGradientPath
 from igrt.graph.normalize import normalize
 
 # -- single operators ------------------------------------------------------------------------------
@@ -332,7 +331,30 @@ def test_a_recurrence_in_eight_bits(direction, columns):
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-5)
 
 
-def plain_model(nodes, feeds, arrays):
+@pytest.mark.parametrize("opset", [11, 18, 21])
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+def test_onnxruntimes_own_quantisers_of_sixteen_bits(kind, opset):
+    zero = np.asarray(300, kind)
+    arrays = {"s": np.float32(2e-4), "z": zero, "t": np.float32(3e-4)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], domain="com.microsoft"),
+        helper.make_node("DequantizeLinear", ["q", "t", "z"], ["y"], domain="com.microsoft"),
+    ]
+    x = 8 * f(4, 5)  # some lie beyond the ends of the range
+    model = plain_model(nodes, {"x": x}, arrays, opset)
+    ct = f(4, 5)
+    augmented = igrt.augment(model)
+    assert all(n.domain == "" for n in augmented.graph.node)
+    y, got = session(augmented).run(["y", "igrt/grad/x"], {"x": x, "igrt/cotangent/y": ct})
+    np.testing.assert_array_equal(y, session(model).run(None, {"x": x})[0])
+    info = np.iinfo(kind)
+    rounded = np.rint(x.astype(np.float64) / arrays["s"]) + 300
+    inside = (rounded >= info.min) & (rounded <= info.max)
+    assert 0 < inside.mean() < 1
+    np.testing.assert_allclose(got, ct * inside * 1.5, rtol=1e-6)
+
+
+def plain_model(nodes, feeds, arrays, opset=18):
     infos = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
         for n, a in feeds.items()
@@ -344,7 +366,7 @@ def plain_model(nodes, feeds, arrays):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(a), n) for n, a in arrays.items()],
     )
-    imports = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=imports)
     model.ir_version = 10
     return model

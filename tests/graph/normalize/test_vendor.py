@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import igrt
 from igrt.errors import UnsupportedOperator
-from igrt.graph.normalize import normalize
+from igrt.graph.normalize import normalize, quantised, vendor
 from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, lowerings
 
 # Two float32 evaluations of the same formula in another order of operations, of some 10 to 100
@@ -620,6 +620,33 @@ def test_every_kernel_of_onnxruntime_is_lowered_or_refused_for_a_reason():
     assert missing == set()
     assert not set(lowerings()) & set(REFUSED)
 
+
+def test_every_attribute_of_a_lowered_operator_is_looked_at():
+    """An attribute that onnxruntime adds would be passed over, and the numbers wrong."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    if not hasattr(state, "get_all_operator_schema"):
+        pytest.skip("this onnxruntime does not list its operators")
+    packages = [Path(vendor.__file__).parent, Path(quantised.__file__).parent]
+    code = "".join(f.read_text(encoding="utf-8") for p in packages for f in p.glob("*.py"))
+    passed_over = {
+        f"{s.name}.{a}"
+        for s in state.get_all_operator_schema()
+        if s.domain == VENDOR and s.name in lowerings()
+        for a in s.attributes
+        if f'"{a}"' not in code and a not in WITHOUT_EFFECT
+    }
+    assert passed_over == set()
+
+
+WITHOUT_EFFECT = {
+    "accuracy_level",  # how far onnxruntime may round on the way
+    "mask_index_type",  # of an output of whole numbers
+    "output_qk",  # of an output that is refused where it is used
+    "seed",
+    "training_mode",
+    *("q_norm_epsilon", "k_norm_epsilon", "qk_norm_epsilon"),  # of inputs that are refused
+    "rotary_embedding_dim",
+}
 
 WITH_RULE = {"Inverse"}
 WHOLE = {

@@ -6,6 +6,7 @@ import onnx
 
 from igrt.errors import InputError
 from igrt.graph.emit import Emitter
+from igrt.graph.onnx_types import dtype_name
 from igrt.graph.value import Value
 from igrt.graph.view import all_graphs
 
@@ -58,6 +59,26 @@ def is_quantised(model: onnx.ModelProto) -> bool:
     )
 
 
+_OF_21 = frozenset("int16 uint16 int4 uint4".split())
+
+
+def oldest_for(model: onnx.ModelProto, oldest: int) -> int:
+    """The opset in which onnxruntime's own quantisers can be written in standard ones.
+
+    They had 16 and 4 bits before the standard ones did, from opset 21 on.
+    """
+    for graph in all_graphs(model.graph):
+        kinds = {t.name: dtype_name(t.data_type) for t in graph.initializer}
+        for node in graph.node:
+            if node.domain == "com.microsoft" and node.op_type in _ROUNDING:
+                if any(kinds.get(name) in _OF_21 for name in node.input):
+                    return max(oldest, 21)
+    return oldest
+
+
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+
+
 def real(
     emit: Emitter, q: Value, scale: Value, zero: Value | None, axis: int | None = None
 ) -> Value:
@@ -77,6 +98,7 @@ __all__ = [
     "STRAIGHT_THROUGH",
     "check_policy",
     "is_quantised",
+    "oldest_for",
     "real",
     "rounded",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from igrt.graph.view import Graph, all_inputs, captured, subgraphs
+from igrt.graph.view import Graph, captured, subgraphs
 from igrt.specs import Array
 
 
