@@ -89,7 +89,7 @@ def _trace(graph: Graph, index: int, varies: set[str], parts: Iteration) -> Trac
     proto = graph.nodes[index]
     traced = Traced([], [], [], set())
     start = {n for n, i in parts.operands.items() if proto.input[i] in varies}
-    traced.missing.extend(_WHOLE.format(n, "enter") for n in start if not _smooth(parts.body, n))
+    traced.missing.extend(_WHOLE.format(n, "enters") for n in start if not _smooth(parts.body, n))
     start = {n for n in start if _smooth(parts.body, n)}
     varying, found = parts.trace(start | _enter(graph, parts.original, varies, traced))
     for name in sorted(found.reached):
@@ -198,21 +198,21 @@ def _smooth(body: Graph, name: str) -> bool:
     return spec.is_float or spec.dtype in ("unknown", "sequence", "optional")
 
 
-_WHOLE = "whole numbers `{}`, in steps that are not the same everywhere, {} its body"
+_WHOLE = "`{}`, whole numbers in steps that differ or are not known, {} its body"
 
 
 def _enter(graph: Graph, body: onnx.GraphProto, varies: set[str], traced: Traced) -> set[str]:
     """Captured tensors that vary, without whole numbers: their steps are outside."""
     names = captured(body) & varies
     smooth = {n for n in names if _smooth(graph, n)}
-    traced.missing.extend(_WHOLE.format(n, "enter") for n in sorted(names - smooth))
+    traced.missing.extend(_WHOLE.format(n, "enters") for n in sorted(names - smooth))
     return smooth
 
 
 def _leave(body: Graph, name: str, traced: Traced) -> None:
     """Whole numbers that leave a body have their steps in it."""
     if not _smooth(body, name):
-        traced.missing.append(_WHOLE.format(name, "leave"))
+        traced.missing.append(_WHOLE.format(name, "leaves"))
 
 
 def _report(traced: Traced, body: Graph, found: Reach) -> None:

@@ -1,6 +1,9 @@
 """Vendor and quantised operators in the bodies of If, Loop and Scan."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -235,3 +238,50 @@ def test_whole_numbers_in_a_branch(where, policy):
     want = gradient(flat(), {"x": X}, quantised=policy)
     assert np.abs(want).max() > 0
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
+CORPUS = Path(__file__).parents[4] / "shared" / "data" / "corpus"
+
+
+@pytest.mark.parametrize("policy", ["straight_through", "dequantise"])
+def test_a_recurrence_whose_states_are_whole_numbers(policy):
+    """An LSTM in eight bits as tract's authors wrote it: a Scan, counts multiplied in between."""
+    pytest.importorskip("torch", reason="the oracle is written in it")
+    import fake_quantised
+
+    if not (CORPUS / "tract_qlstm.onnx").exists():
+        pytest.skip("the corpus is not there")
+    model = onnx.load(CORPUS / "tract_qlstm.onnx")
+    x = np.random.default_rng(0).standard_normal((7, 10)).astype(np.float32)
+    ct = np.random.default_rng(1).standard_normal((7, 6)).astype(np.float32)
+    rounds = policy == "straight_through"
+    y_torch, want = fake_quantised.gradient(model, x, ct, of="output", wrt="input", rounds=rounds)
+    augmented = session(igrt.augment(model, quantised=policy))
+    feeds = {"input": x, "igrt/cotangent/output": ct}
+    y, got = augmented.run(["output", "igrt/grad/input"], feeds)
+    if rounds:
+        np.testing.assert_array_equal(y, session(model).run(None, {"input": x})[0])
+    np.testing.assert_allclose(y, y_torch, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_whole_numbers_that_cannot_be_followed_are_refused_by_name():
+    nodes = [
+        rounding("x", "q"),
+        helper.make_node("ReduceMax", ["q"], ["m"], name="largest", keepdims=0),
+        real("m", "y"),
+    ]
+    model = model_of(nodes, {"x": X}, STORED)
+    with pytest.raises(UnsupportedOperator, match=r"(?s)ReduceMax.*largest.*whole numbers"):
+        igrt.augment(model)
+
+
+def test_whole_numbers_in_steps_that_differ_are_refused_by_name():
+    branches = {
+        "then_branch": body([rounding("x", "v")], [], ["v"], kind=TensorProto.UINT8),
+        "else_branch": body([rounding("x", "v2", "t")], [], ["v2"], kind=TensorProto.UINT8),
+    }
+    nodes = [helper.make_node("If", ["c"], ["r"], name="if", **branches), real("r", "y")]
+    model = model_of(nodes, {"x": X, "c": np.array(True)}, STORED)
+    with pytest.raises(UnsupportedOperator, match=r"(?s)If.*`v2`, whole numbers in steps"):
+        igrt.augment(model, wrt=["x"])

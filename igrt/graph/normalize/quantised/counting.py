@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
@@ -11,6 +11,7 @@ from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.onnx_types import dtype_name
 from igrt.graph.value import Node, Value
+from igrt.graph.view import all_inputs
 
 Count = Callable[[Emitter], Value]
 """Emits a tensor of whole numbers as floats."""
@@ -61,6 +62,20 @@ class Counts:
 
             return real
         return None
+
+    def without_unread(
+        self, nodes: list[onnx.NodeProto], outputs: Collection[str]
+    ) -> list[onnx.NodeProto]:
+        """The nodes without those that count for nobody now: onnxruntime would execute them."""
+        if not self._known:
+            return nodes
+        read, kept = set(outputs), []
+        for node in reversed(nodes):
+            if self._known.keys() >= set(node.output) and read.isdisjoint(node.output):
+                continue
+            read.update(all_inputs(node))
+            kept.append(node)
+        return kept[::-1]
 
     def _as_float(self, emit: Emitter, name: str) -> Value:
         known = self._known.get(name)

@@ -82,7 +82,15 @@ def _replace(
     """Put nodes into a graph, without quantisers that nothing needs and what only they read."""
     outputs = {o.name for o in target.output}
     needed = needed_names(nodes, outputs)
-    kept = [n for n in nodes if needed.intersection(n.output) or n.op_type not in _ROUNDS]
+    kept: list[onnx.NodeProto] = []
+    gone: set[str] = set()
+    for node in nodes:
+        if needed.isdisjoint(node.output) and (
+            node.op_type in _ROUNDS or not gone.isdisjoint(all_inputs(node))
+        ):
+            gone.update(node.output)
+        else:
+            kept.append(node)
     replace_nodes(target, kept, stored)
     used = {name for n in target.node for name in all_inputs(n)} | outputs
     weights = [t for t in target.initializer if t.name in used]

@@ -213,7 +213,8 @@ def _states(node: onnx.NodeProto) -> int:
     if node.op_type == "Loop":
         return max(len(node.input) - 2, 0)
     if node.op_type == "Scan":
-        return len(node.input) - next(a.i for a in node.attribute if a.name == "num_scan_inputs")
+        reads = next((int(a.i) for a in node.attribute if a.name == "num_scan_inputs"), 0)
+        return len(node.input) - reads
     return 0
 
 

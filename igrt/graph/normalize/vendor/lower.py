@@ -117,7 +117,7 @@ def _lowered(
                 steps[node.output[0]] = (node.input[1], *node.input[2:3], "")[:2]
             elif node.op_type == "DynamicQuantizeLinear" and len(node.output) == 3:
                 steps[node.output[0]] = (node.output[1], node.output[2])
-    return nodes, stored
+    return counts.without_unread(nodes, {o.name for o in graph.model.graph.output}), stored
 
 
 def _with_bodies(
