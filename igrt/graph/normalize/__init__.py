@@ -23,6 +23,7 @@ from igrt.graph.normalize.quantised.policy import (
 from igrt.graph.normalize.quantised.seams import float_seams
 from igrt.graph.normalize.sequences import unpack_sequences
 from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
+from igrt.graph.normalize.vendor.reserved import free_names
 from igrt.graph.valid import blamed
 
 
@@ -50,7 +51,7 @@ def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx
 def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = close_stored(drop_hidden(copy))  # first: what follows pins a newer IR version
+    copy = free_names(close_stored(drop_hidden(copy)))  # first: what follows pins a newer IR version
     copy = claim_vendor(sort_nodes(inline_functions(copy)))
     copy = raise_opset(copy, oldest_for(copy, OLDEST))
     copy = lower_vendor(trim_inputs(copy))
