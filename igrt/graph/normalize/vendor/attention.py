@@ -250,7 +250,8 @@ def _masked(emit: Emitter, mask: Value, query: Value, key: Value, filled: float)
             seen = emit.Greater(emit.Unsqueeze(mask, [1]), emit.lift(0, mask))
         case _:
             raise UnsupportedOperator("the form of its mask is not lowered")
-    return emit.Where(seen, emit.lift(0.0, query), emit.lift(filled, query))
+    least = max(filled, float(query.limits.min))  # exporters write the least float32
+    return emit.Where(seen, emit.lift(0.0, query), emit.lift(least, query))
 
 
 __all__ = ["attention", "attention_of", "multi_head_attention"]

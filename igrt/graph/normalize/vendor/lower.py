@@ -40,6 +40,7 @@ def claim_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with onnxruntime's additions to the default domain moved to onnxruntime's own.
 
     Nothing that reads ONNX knows them where they are: neither its inference nor its converter.
+    The domain is imported where its operators are used, which onnxruntime does not ask for.
     """
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
     claimed = [
@@ -52,7 +53,8 @@ def claim_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     for node in claimed:
         node.domain = VENDOR
-    if claimed and all(o.domain != VENDOR for o in model.opset_import):
+    used = any(n.domain == VENDOR for graph in all_graphs(model.graph) for n in graph.node)
+    if used and all(o.domain != VENDOR for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(VENDOR, 1))
     return model
 
