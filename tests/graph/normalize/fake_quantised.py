@@ -143,6 +143,11 @@ def qlinear_unary(function):
     return apply
 
 
+def qlinear_concat(given, names, scale, zero, *rest):
+    parts = [real({}, (), *rest[i : i + 3]) for i in range(0, len(rest), 3)]
+    return quantise({}, ["", "", names[1]], torch.cat(parts, given["axis"]), scale, zero)
+
+
 def average(given, x):
     return F.avg_pool2d(x, given["kernel_shape"], given["strides"])
 
@@ -175,7 +180,28 @@ def gemm(given, names, a, b, c=None):
     return y if c is None else y + given.get("beta", 1.0) * c
 
 
+def largest(given, x):
+    top, left, bottom, right = given.get("pads", [0] * 4)
+    whole = F.pad(x, (left, right, top, bottom), value=-torch.inf)
+    return F.max_pool2d(
+        whole,
+        given["kernel_shape"],
+        given.get("strides", 1),
+        ceil_mode=bool(given.get("ceil_mode")),
+    )
+
+
+def response(given, names, x):
+    size, alpha, beta = given["size"], given.get("alpha", 1e-4), given.get("beta", 0.75)
+    return F.local_response_norm(x, size, alpha, beta, given.get("bias", 1.0))
+
+
 OPS = {
+    "Div": lambda g, n, a, b: a / b,
+    "MaxPool": lambda g, n, x: largest(g, x),
+    "QLinearSoftmax": qlinear_unary(lambda g, x: torch.softmax(x, g.get("axis", -1))),
+    "Softmax": lambda g, n, x: torch.softmax(x, g.get("axis", -1)),
+    "Sub": lambda g, n, a, b: a - b,
     "Add": lambda g, n, a, b: a + b,
     "AveragePool": lambda g, n, x: average(g, x),
     "Cast": lambda g, n, x: x,
@@ -188,12 +214,14 @@ OPS = {
     "Gemm": gemm,
     "GlobalAveragePool": lambda g, n, x: x.mean((2, 3), keepdim=True),
     "Identity": lambda g, n, x: x,
+    "LRN": response,
     "MatMul": lambda g, n, a, b: a @ b,
     "MatMulInteger": lambda g, n, a, b, az=0, bz=0: (a - az) @ (b - bz),
     "Mul": lambda g, n, a, b: a * b,
     "QGemm": qgemm,
     "QLinearAdd": qlinear_binary(lambda a, b: a + b),
     "QLinearAveragePool": qlinear_unary(average),
+    "QLinearConcat": qlinear_concat,
     "QLinearConv": qlinear_conv,
     "QLinearGlobalAveragePool": qlinear_unary(lambda g, x: x.mean((2, 3), keepdim=True)),
     "QLinearMatMul": qlinear_matmul,

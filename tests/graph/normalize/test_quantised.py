@@ -3,6 +3,7 @@
 import itertools
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -426,28 +427,34 @@ def floating(kind):
 
 def quantised(kind, form, folder):
     """The float model, what onnxruntime makes of it, and an input."""
-    from onnxruntime import quantization
-
     global rng
     rng = np.random.default_rng(11)  # the same model, whatever ran before
     model = floating(kind)
     shape = [8, *(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:])]
     data = f(*shape)
+    # wider than what is explained, so that nothing lies at the ends of a range
+    feeds = [{"x": data}, {"x": 1.5 * f(32, *data.shape[1:])}]
+    return model, by_onnxruntime(model, form, feeds, folder, kind == "mlp"), 0.8 * data[:2]
+
+
+def by_onnxruntime(model, form, feeds, folder, channels=False):
+    """A float model in whole numbers, calibrated with `feeds`."""
+    from onnxruntime import quantization
+
     source, target = str(folder / "float.onnx"), str(folder / "quantised.onnx")
     onnx.save(model, source)
-    # wider than what is explained, so that nothing lies at the ends of a range
-    feeds = iter([{"x": data}, {"x": 1.5 * f(32, *data.shape[1:])}])
+    left = iter(feeds)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):
-            return next(feeds, None)
+            return next(left, None)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
             if form == "dynamic":
-                quantization.quantize_dynamic(source, target, per_channel=kind == "mlp")
+                quantization.quantize_dynamic(source, target, per_channel=channels)
             else:
                 chosen = quantization.QuantFormat[form.split()[0]]
                 quantization.quantize_static(
@@ -455,7 +462,7 @@ def quantised(kind, form, folder):
                 )
         finally:
             logging.disable(logging.NOTSET)
-    return model, onnx.load(target), 0.8 * data[:2]
+    return onnx.load(target)
 
 
 FORMS = ["QDQ", "QDQ by channel", "QOperator", "dynamic"]
@@ -501,6 +508,111 @@ def test_quantised_models_compute_about_what_the_float_model_does(kind, form, tm
     # five roundings one behind the other, each to at most half of 1/255 of a range that is some
     # four times a typical value: 0.8 % each
     assert np.linalg.norm(y_small - y) <= 0.05 * np.linalg.norm(y)
+
+
+SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*/*.onnx"))
+
+
+def at_random(model):
+    """An input of a shipped model, of the size that its own first layer expects, and its names."""
+    first = session(model).get_inputs()[0]
+    shape = [d if isinstance(d, int) else 2 for d in first.shape]
+    x = np.random.default_rng(5).random(shape).astype(np.float32)
+    return first.name, x, session(model).get_outputs()[0].name
+
+
+def slope(model, name, x, of, ct, **given):
+    made = session(igrt.augment(model, wrt=[name], of=of, **given))
+    return made.run([of, f"igrt/grad/{name}"], {name: x, f"igrt/cotangent/{of}": ct})
+
+
+@pytest.mark.parametrize("policy", ["straight_through", "dequantise"])
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_a_shipped_model_in_whole_numbers(path, form, policy, tmp_path):
+    pytest.importorskip("torch", reason="the oracle is written in it")
+    import fake_quantised
+
+    model = onnx.load(path)
+    name, x, of = at_random(model)
+    small = by_onnxruntime(model, form, [{name: x}], tmp_path)
+    ct = np.random.default_rng(2).standard_normal(session(small).run([of], {name: x})[0].shape)
+    ct = ct.astype(np.float32)
+    rounds = policy == "straight_through"
+    y_torch, want = fake_quantised.gradient(small, x, ct, of, name, rounds)
+    y, got = slope(small, name, x, of, ct, quantised=policy)
+    # float32; a value half way between two steps that goes the other way moves a 255th of a range,
+    # and with it some of the many thousand Relus and maxima of the largest model
+    limit = (5e-2 if path.stem == "inception_cifar" else 5e-3) if rounds else 1e-4
+    assert np.linalg.norm(y - y_torch) <= limit * np.linalg.norm(y_torch)
+    assert np.linalg.norm(got - want) <= limit * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_a_shipped_model_in_float16(path):
+    convert = pytest.importorskip("onnxruntime.transformers.float16").convert_float_to_float16
+    model = onnx.load(path)
+    name, x, of = at_random(model)
+    half = convert(onnx.load(path), keep_io_types=True)
+    ct = np.random.default_rng(2).standard_normal(session(model).run([of], {name: x})[0].shape)
+    ct = ct.astype(np.float32)
+    (y, got), (y_full, want) = (slope(m, name, x, of, ct) for m in (half, model))
+    # every operation rounds to 2⁻¹¹ of its result, and the gradient passes each once more
+    limit = len(model.graph.node) * 2.0**-11
+    assert np.linalg.norm(y - y_full) <= limit * np.linalg.norm(y_full)
+    assert np.linalg.norm(got - want) <= 2 * limit * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_matrices_that_onnxruntime_put_into_four_bits(symmetric):
+    nbits = pytest.importorskip("onnxruntime.quantization.matmul_nbits_quantizer")
+    model = floating("mlp")
+    logging.disable(logging.INFO)
+    try:
+        made = nbits.MatMulNBitsQuantizer(
+            floating_copy(model), block_size=16, is_symmetric=symmetric
+        )
+        made.process()
+    finally:
+        logging.disable(logging.NOTSET)
+    small = made.model.model
+    assert [n.op_type for n in small.graph.node].count("MatMulNBits") == 3
+    x, ct = f(3, 12), f(3, 4)
+    y, got = slope(small, "x", x, "y", ct)
+    np.testing.assert_allclose(
+        y, session(small).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5 * np.abs(y).max()
+    )
+    # what the kernel makes of a unit matrix is the matrix that it multiplies by
+    weights = {}
+    for node in small.graph.node:
+        if node.op_type == "MatMulNBits":
+            weights[node.output[0]] = kernel_matrix(small, node)
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    matmuls = [n for n in plain.graph.node if n.op_type == "MatMul"]
+    for node, weight in zip(matmuls, weights.values(), strict=True):
+        stored = next(t for t in plain.graph.initializer if t.name == node.input[1])
+        stored.CopyFrom(numpy_helper.from_array(weight, stored.name))
+    _, want = slope(plain, "x", x, "y", ct)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
+
+
+def floating_copy(model):
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def kernel_matrix(model, node):
+    """The matrix that a MatMulNBits multiplies by, from onnxruntime's kernel."""
+    width = next(a.i for a in node.attribute if a.name == "K")
+    single = onnx.NodeProto()
+    single.CopyFrom(node)
+    single.input[0], single.output[0] = "x", "y"
+    eye = np.eye(width, dtype=np.float32)
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    alone = plain_model([single], {"x": eye}, {n: stored[n] for n in node.input[1:] if n})
+    return session(alone).run(None, {"x": eye})[0]
 
 
 @pytest.mark.parametrize("form", FORMS)
