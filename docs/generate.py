@@ -235,7 +235,30 @@ def operators() -> str:
     ):
         names = ", ".join(r["operator"] for r in groups[status])
         lines += ["", f"## {title}", "", names or "None."]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_vendor(), ""])
+
+
+def _vendor() -> list[str]:
+    """Operators of onnxruntime's own domain: what each stands for, or why it is refused."""
+    from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, find, lowerings
+
+    lines = [
+        "",
+        "## Operators of onnxruntime",
+        "",
+        f"Of the domain {VENDOR}; each gives way to standard operators that compute this:",
+        "",
+        "| operator | what it computes |",
+        "|---|---|",
+    ]
+    for name in lowerings():
+        function = find(VENDOR, name)
+        formula = _first_paragraph(function.__doc__ if function else None)
+        lines.append(f"| {name} | {_cell(formula)} |")
+    lines += ["", "These are refused:", "", "| operator | reason |", "|---|---|"]
+    lines += [f"| {name} | {reason} |" for name, reason in sorted(REFUSED.items())]
+    lines += [f"| all of {domain} | {reason} |" for domain, reason in sorted(LAID_OUT.items())]
+    return lines
 
 
 def _release(version: str) -> str:

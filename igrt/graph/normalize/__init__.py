@@ -51,7 +51,9 @@ def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx
 def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = free_names(close_stored(drop_hidden(copy)))  # first: what follows pins a newer IR version
+    copy = free_names(
+        close_stored(drop_hidden(copy))
+    )  # first: what follows pins a newer IR version
     copy = claim_vendor(sort_nodes(inline_functions(copy)))
     copy = raise_opset(copy, oldest_for(copy, OLDEST))
     copy = lower_vendor(trim_inputs(copy))
