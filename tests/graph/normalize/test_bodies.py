@@ -240,6 +240,55 @@ def test_whole_numbers_in_a_branch(where, policy):
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("policy", ["straight_through", "dequantise"])
+def test_whole_numbers_as_the_state_of_a_loop(policy):
+    step = [
+        helper.make_node(
+            "QLinearMatMul", ["h", "s", "z", "w8", "ws", "wz", "s", "z"], ["p"], name="p"
+        ),
+        helper.make_node("Identity", ["go"], ["again"]),
+    ]
+    kind = TensorProto.UINT8
+    inputs = [("i", TensorProto.INT64, []), ("go", TensorProto.BOOL, []), ("h", kind, [3, 4])]
+    graph = body(step, inputs, ["again", "p"], kind=kind)
+    graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    nodes = [
+        rounding("x", "q"),
+        helper.make_node("Loop", ["n", "c", "q"], ["r"], name="loop", body=graph),
+        real("r", "y"),
+    ]
+    stored = STORED | {"n": np.int64(2), "c": np.array(True)}
+    twice = [rounding("x", "q0")]
+    for i in range(2):
+        inputs = [f"q{i}", "s", "z", "w8", "ws", "wz", "s", "z"]
+        twice.append(helper.make_node("QLinearMatMul", inputs, [f"q{i + 1}"], name=f"q{i + 1}"))
+    twice.append(real("q2", "y"))
+    found, want = (
+        gradient(model_of(ns, {"x": X}, st), {"x": X}, quantised=policy)
+        for ns, st in ((nodes, stored), (twice, STORED))
+    )
+    assert np.abs(want).max() > 0
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["straight_through", "dequantise"])
+def test_whole_numbers_two_bodies_away(policy):
+    inner = {
+        "then_branch": body([product("q", "p"), real("p", "v", "t")], [], ["v"]),
+        "else_branch": body([real("q", "v2")], [], ["v2"]),
+    }
+    nested = [helper.make_node("If", ["c"], ["u"], name="inner", **inner)]
+    outer = {
+        "then_branch": body(nested, [], ["u"]),
+        "else_branch": body([helper.make_node("Neg", ["x"], ["u2"])], [], ["u2"]),
+    }
+    nodes = [rounding("x", "q"), helper.make_node("If", ["c"], ["y"], name="outer", **outer)]
+    model = model_of(nodes, {"x": X, "c": np.array(True)}, STORED)
+    found = gradient(model, {"x": X, "c": np.array(True)}, quantised=policy)
+    want = gradient(flat(), {"x": X}, quantised=policy)
+    np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+
+
 CORPUS = Path(__file__).parents[4] / "shared" / "data" / "corpus"
 
 

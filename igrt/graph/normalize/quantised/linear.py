@@ -157,15 +157,17 @@ def matmul_nbits(
     elif zeros is not None:
         zero = emit.reshape(emit.cast(zeros, scales.dtype), [rows, blocks])
     whole = unpacked(emit, emit.reshape(b, [rows, blocks, -1]), bits, scales.dtype)
-    whole = emit.reshape(whole, [rows, blocks * size])
-    whole = whole if blocks * size == width else emit.Slice(whole, [0], [width], [1])
-    # which block's scale and zero belongs to each column
-    group = g_idx if g_idx is not None else emit.constant(np.arange(width) // size)
-    spread = [
-        v if isinstance(v, float) else emit.Gather(v, group, axis=1)
-        for v in (zero, emit.reshape(scales, [rows, blocks]))
-    ]
-    weight = (whole - spread[0]) * spread[1]
+    parts = [zero, emit.reshape(scales, [rows, blocks])]
+    if g_idx is None:
+        whole = emit.reshape(whole, [rows, blocks, size])
+        parts = [p if isinstance(p, float) else emit.Unsqueeze(p, [2]) for p in parts]
+    else:  # it says whose scale and zero belong to each column
+        whole = emit.Slice(emit.reshape(whole, [rows, blocks * size]), [0], [width], [1])
+        parts = [p if isinstance(p, float) else emit.Gather(p, g_idx, axis=1) for p in parts]
+    weight = (whole - parts[0]) * parts[1]
+    if g_idx is None:
+        weight = emit.reshape(weight, [rows, blocks * size])
+        weight = weight if blocks * size == width else emit.Slice(weight, [0], [width], [1])
     y = emit.MatMul(a, emit.cast(emit.Transpose(weight, perm=[1, 0]), a.dtype))
     return y if bias is None else y + bias
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from igrt.graph.view import Graph, captured, subgraphs
+from igrt.graph.view import Graph, all_graphs, captured, subgraphs
 from igrt.specs import Array
 
 
@@ -50,7 +50,9 @@ def float_seams(model: onnx.ModelProto) -> bool:
     Returns:
         Whether anything was changed.
     """
-    if not any(True for n in model.graph.node for _ in subgraphs(n)):
+    bodies = [g for g in all_graphs(model.graph) if g is not model.graph]
+    rounds = ("QuantizeLinear", "DynamicQuantizeLinear")
+    if not bodies or all(n.op_type not in rounds for g in all_graphs(model.graph) for n in g.node):
         return False
     work = _Seams(set(Graph(model).names))
     return work.visit(model.graph, {})
@@ -64,7 +66,7 @@ class _Seams:
         self._count = 0
 
     def visit(self, graph: onnx.GraphProto, around: dict[str, Array]) -> bool:
-        """Rewrite the control-flow nodes of a graph, those in their bodies first."""
+        """Rewrite control-flow nodes: what enters them, their bodies, and what leaves them."""
         stored = around | _stored(graph)
         steps = _steps(graph.node)
         nodes: list[onnx.NodeProto] = []
@@ -76,9 +78,10 @@ class _Seams:
             ahead: list[onnx.NodeProto] = []
             behind: list[onnx.NodeProto] = []
             for body in subgraphs(node):
-                changed |= self.visit(body, stored)
                 ahead += self._enter(body, steps)
             self._read(node, steps, ahead)
+            for body in subgraphs(node):
+                changed |= self.visit(body, stored)
             self._leave(node, stored, new, ahead, behind)
             changed |= bool(ahead or behind)
             nodes += [*ahead, node, *behind]

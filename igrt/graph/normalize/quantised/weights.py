@@ -131,9 +131,8 @@ def dynamic_quantize_lstm(
 ) -> tuple[Value | None, ...]:
     """The LSTM of what W and R stand for, x rounded in steps of a 255th of its range.
 
-    onnxruntime rounds the hidden state in every step as well, to at most half of a 255th of the
-    range of the states of a batch. Here it is not rounded: straight through, its gradient is the
-    same.
+    onnxruntime rounds the hidden state in every step as well, to steps of a 255th of the range of
+    a batch's states. Here it is not rounded, which moves the values by some of these steps.
     """
     q, scale, zero = emit.node("DynamicQuantizeLinear", [x], outputs=3)
     operands = [

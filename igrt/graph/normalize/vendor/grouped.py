@@ -51,7 +51,7 @@ def rotary_embedding(
 def multimodal_rotary_embedding(
     emit: Emitter, node: Node, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value
 ) -> Value:
-    """The same with three positions per token, each for some of the angles (`mrope_section`)."""
+    """RotaryEmbedding with three positions per token, each for some of the angles."""
     y, flat = _as_heads(emit, node, x, cos_cache)
     sections, layout = list(node.attr("mrope_section")), node.attr("mrope_layout", 0)
     stream = np.repeat(np.arange(3), sections)
