@@ -236,6 +236,26 @@ CASES = {
             "swiglu_limit": 2.0,
         },
     ),
+    "LinearAttention": (
+        [f(2, 5, 12), f(2, 5, 6), f(2, 5, 8), f(2, 2, 3, 4), -np.abs(f(2, 5, 2)), f(2, 5, 2)],
+        {"q_num_heads": 4, "kv_num_heads": 2},
+        [0, 1],
+    ),
+    "LinearAttention linear": (
+        [f(2, 5, 6), f(2, 5, 6), f(2, 5, 8)],
+        {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "linear", "scale": 0.7},
+        [0, 1],
+    ),
+    "LinearAttention gated": (
+        [f(2, 5, 6), f(2, 5, 6), f(2, 5, 8), None, -np.abs(f(2, 5, 6))],
+        {"q_num_heads": 2, "kv_num_heads": 2, "update_rule": "gated"},
+        [0, 1],
+    ),
+    "LinearAttention delta": (
+        [f(2, 5, 3), f(2, 5, 6), f(2, 5, 8), None, None, f(2, 5, 1)],
+        {"q_num_heads": 1, "kv_num_heads": 2, "update_rule": "delta"},
+        [0, 1],
+    ),
     "UnfoldTensor": ([X4], {"dim": 2, "size": 3, "step": 2}),
     "UnfoldTensor last": ([X3], {"dim": -1, "size": 2}),
     "CropAndResize": (
@@ -640,6 +660,7 @@ def test_every_attribute_of_a_lowered_operator_is_looked_at():
 
 WITHOUT_EFFECT = {
     "accuracy_level",  # how far onnxruntime may round on the way
+    "chunk_size",  # of how the same is computed
     "mask_index_type",  # of an output of whole numbers
     "output_qk",  # of an output that is refused where it is used
     "seed",

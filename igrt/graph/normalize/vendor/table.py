@@ -28,17 +28,15 @@ _PACKED = "it packs the tokens of a batch into one row, which no standard operat
 _GENERATES = "it chooses the tokens one by one, which has no gradient"
 _OPAQUE = "it is opaque: what it computes is not in the model"
 _GPU = "its tensors are laid out for one kind of GPU"
-_RECURRENT = "its recurrence over the tokens is not lowered"
 REFUSED = {
     "ATen": _OPAQUE,
     "AttnLSTM": "the attention inside of its recurrence is not lowered",
     "BeamSearch": _GENERATES,
     "DecoderMaskedSelfAttention": "it shares the cache between its inputs and outputs",
     "EPContext": _OPAQUE,
-    "GatedDeltaNet": _RECURRENT,
+    "GatedDeltaNet": _PACKED,
     "GatherPacked": "its table is packed in a layout of onnxruntime's own",
     "GreedySearch": _GENERATES,
-    "LinearAttention": _RECURRENT,
     "LongformerAttention": "its sparse attention pattern is not lowered",
     "MatMulFpQ4": "its weights are packed in a layout of onnxruntime's own",
     "MaxpoolWithMask": "it is internal to onnxruntime, which does not say what it computes",
