@@ -235,6 +235,34 @@ def test_the_mean_for_which_onnxruntime_has_no_kernel():
     assert np.abs(got - want).max() <= 1  # half way between two steps
 
 
+def test_channels_behind_have_the_gradient_of_channels_in_front():
+    x, w = f(2, 6, 6, 3, scale=1.5), i8(5, 3, 3, 3)
+    stored = {"s": S, "z": Z, "w": w, "ws": np.float32(0.01), "wz": np.int8(0), "t": T, "y0": Y}
+    found = []
+    for last in (0, 1):
+        vendor = {"domain": "com.microsoft"} if last else {}
+        conv = {"pads": [1, 1, 1, 1], "channels_last": 1} if last else {"pads": [1, 1, 1, 1]}
+        pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        inputs = ["q", "s", "z", "w", "ws", "wz", "t", "y0"]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q"),
+            helper.make_node("QLinearConv", inputs, ["c"], name="c", **conv, **vendor),
+            helper.make_node(
+                "NhwcMaxPool" if last else "MaxPool", ["c"], ["m"], name="m", **pool, **vendor
+            ),
+            helper.make_node("DequantizeLinear", ["m", "t", "y0"], ["y"], name="y"),
+        ]
+        fed = x if last else x.transpose(0, 3, 1, 2)
+        model = plain_model(nodes, {"x": fed}, stored)
+        ct = np.random.default_rng(4).standard_normal((2, 3, 3, 5)).astype(np.float32)
+        cts = ct if last else ct.transpose(0, 3, 1, 2)
+        y, gradient = slope(model, "x", fed, "y", cts)
+        np.testing.assert_allclose(y, session(model).run(None, {"x": fed})[0], atol=T)
+        found.append(gradient if last else gradient.transpose(0, 2, 3, 1))
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("zeros", [False, True])
 def test_rows_of_a_table_in_few_bits(bits, zeros):
