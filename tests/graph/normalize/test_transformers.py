@@ -74,6 +74,39 @@ class Bert(torch.nn.Module):
         return self.head(torch.tanh(x[:, 0]))
 
 
+class Decoder(torch.nn.Module):
+    """A block as in GPT-2: normalised first, one matrix for all three, and what is later hidden."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.LayerNorm(WIDTH), torch.nn.LayerNorm(WIDTH)
+        self.packed, self.out = torch.nn.Linear(WIDTH, 3 * WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+        self.wide, self.narrow = torch.nn.Linear(WIDTH, 64), torch.nn.Linear(64, WIDTH)
+        self.register_buffer("seen", torch.tril(torch.ones(16, 16)).bool().view(1, 1, 16, 16))
+
+    def forward(self, x):
+        h = self.packed(self.first(x)).split(WIDTH, dim=2)
+        q, k, v = (t.view(t.size(0), t.size(1), HEADS, -1).permute(0, 2, 1, 3) for t in h)
+        scores = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(WIDTH // HEADS)
+        seen = self.seen[:, :, : scores.size(2), : scores.size(3)]
+        scores = torch.where(seen, scores, torch.tensor(-1e4))
+        y = torch.matmul(torch.softmax(scores, -1), v).permute(0, 2, 1, 3).contiguous()
+        x = x + self.out(y.view(y.size(0), y.size(1), WIDTH))
+        return x + self.narrow(fast_gelu(self.wide(self.second(x))))
+
+
+class Gpt(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([Decoder(), Decoder()])
+        self.last, self.head = torch.nn.LayerNorm(WIDTH), torch.nn.Linear(WIDTH, WORDS)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.last(x))
+
+
 IDS = torch.tensor(np.random.default_rng(0).integers(0, WORDS, (2, LENGTH)))
 KINDS = torch.tensor([[0] * 4 + [1] * 4, [0] * 8])
 MASK = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
@@ -99,11 +132,11 @@ def exported(folder, gelu):
     return net, path
 
 
-def fused(path, **given):
+def fused(path, model_type="bert", **given):
     logging.disable(logging.WARNING)
     try:
         made = optimizer.optimize_model(
-            path, model_type="bert", num_heads=HEADS, hidden_size=WIDTH, **given
+            path, model_type=model_type, num_heads=HEADS, hidden_size=WIDTH, **given
         )
     finally:
         logging.disable(logging.NOTSET)
@@ -157,6 +190,37 @@ def test_a_fused_encoder_has_the_gradient_that_torch_has(gelu, level, tmp_path):
     np.testing.assert_allclose(y, y_torch, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
     assert np.all(got[1, 5:] == 0)  # what the mask hides
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_fused_decoder_has_the_gradient_that_torch_has(level, tmp_path):
+    torch.manual_seed(0)
+    net = Gpt().eval()
+    x = torch.randn(2, LENGTH, WIDTH, requires_grad=True)
+    path = str(tmp_path / "gpt.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net,
+            (x,),
+            path,
+            input_names=["x"],
+            output_names=["y"],
+            dynamo=False,
+            opset_version=14,
+            dynamic_axes={"x": {0: "batch", 1: "length"}},
+        )
+    model = fused(path, opt_level=level, model_type="gpt2").model
+    found = {n.op_type for n in model.graph.node}
+    assert {"FastGelu", "SkipLayerNormalization"} <= found
+    y = net(x)
+    ct = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    (y * torch.tensor(ct)).sum().backward()
+    feeds = {"x": x.detach().numpy(), "igrt/cotangent/y": ct}
+    got_y, got = run(igrt.augment(model, wrt=["x"], of="y"), ["y", "igrt/grad/x"], feeds)
+    # float32, two layers of sums of 64 terms
+    np.testing.assert_allclose(got_y, y.detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got, x.grad.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_a_fused_encoder_in_float16(tmp_path):

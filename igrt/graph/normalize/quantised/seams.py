@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from igrt.graph.view import Graph, all_graphs, captured, subgraphs
+from igrt.graph.view import Graph, all_graphs, captured, constant_node, read_tensor, subgraphs
 from igrt.specs import Array
 
 
@@ -237,12 +237,11 @@ def _steps(nodes: Sequence[onnx.NodeProto]) -> dict[str, _Step]:
 
 def _stored(graph: onnx.GraphProto) -> dict[str, Array]:
     """Scales and zeros among the stored tensors of a graph."""
-    small = [t for t in graph.initializer if len(t.dims) < 2 and not t.external_data]
-    found = {t.name: numpy_helper.to_array(t) for t in small if t.data_type != 8}
+    known = {t.name: read_tensor(t) for t in graph.initializer if len(t.dims) < 2}
     for node in graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
+        if node.op_type == "Constant" and len(node.output) == 1:
+            known[node.output[0]] = constant_node(node)
+    return {name: array for name, array in known.items() if array is not None}
 
 
 def _put_first(body: onnx.GraphProto, first: Sequence[onnx.NodeProto]) -> None:
