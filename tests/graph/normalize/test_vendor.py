@@ -262,6 +262,10 @@ CASES = {
         [X4, BOXES, whole([0, 1, 1]), whole([4, 3])],
         {"mode": "bilinear", "extrapolation_value": 0.5},
     ),
+    "CropAndResize to the nearest": (
+        [X4, BOXES, whole([0, 1, 1]), whole([4, 3])],
+        {"mode": "nearest"},
+    ),
     "CropAndResize to a point": ([X4, BOXES, whole([0, 1, 1]), whole([1, 3])], {}),
     "MRotaryEmbedding": (
         [f(2, 5, 24), whole(rng.integers(0, 16, (3, 2, 5)), np.int64), COS6, SIN6],
@@ -558,6 +562,15 @@ def test_a_cache_with_room_for_more():
         if got.ndim == 4:  # what lies behind the last key is not specified
             close(got[0, :, :7], want[0, :, :7])
             close(got[1, :, :5], want[1, :, :5])
+
+
+@pytest.mark.parametrize("size", [[11, 11], [6, 6], [4, 7]])
+@pytest.mark.parametrize("box", [[0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9], [0.25, 0.25, 0.75, 0.75]])
+def test_points_half_way_between_two_pixels(box, size):
+    arrays = [X4, np.float32([box]), whole([1]), whole(size)]
+    model = build("CropAndResize", arrays, [0], mode="nearest")
+    got, want = (session(m).run(None, {"i0": X4})[0] for m in (normalize(model), model))
+    np.testing.assert_array_equal(got, want)
 
 
 def test_inverse_keeps_its_kernel():

@@ -42,14 +42,16 @@ def crop_and_resize(
     if mode not in ("bilinear", "nearest"):
         raise UnsupportedOperator(f"its mode {mode} is not known")
     ends = emit.node("Split", [boxes], {"axis": 1, "num_outputs": 4}, outputs=4)
-    y, x_at = (_points(emit, ends[i], ends[i + 2], size, i) for i in (0, 1))
     inside, grid = [], []
-    for at, axes in ((x_at, [1]), (y, [2])):
-        low, high = emit.lift(-1.0, at), emit.lift(1.0, at)
-        inside.append(
-            emit.Unsqueeze(emit.And(emit.GreaterOrEqual(at, low), emit.LessOrEqual(at, high)), axes)
-        )
-        grid.append(emit.Unsqueeze(at, axes))
+    for i, axis in ((1, 1), (0, 2)):
+        last = emit.cast(emit.dims(x, i + 2, i + 3) - 1, x.dtype)
+        at = _points(emit, ends[i] * last, ends[i + 2] * last, size, i)
+        seen = emit.And(emit.GreaterOrEqual(at, emit.lift(0.0, at)), emit.LessOrEqual(at, last))
+        inside.append(emit.Unsqueeze(seen, [axis]))
+        if mode == "nearest":  # half way between two, onnxruntime takes the later one
+            at = emit.Floor(at + 0.5)
+        scaled = at * (2.0 / emit.Max(last, emit.lift(1.0, last))) - 1.0
+        grid.append(emit.Unsqueeze(scaled, [axis]))
     shape = emit.Concat(emit.dims(boxes, 0, 1), emit.cast(size, "int64"), axis=0)
     points = emit.Concat(*(emit.Unsqueeze(emit.Expand(g, shape), [3]) for g in grid), axis=3)
     pictures = emit.Gather(x, batch)
@@ -61,13 +63,12 @@ def crop_and_resize(
 
 
 def _points(emit: Emitter, start: Value, end: Value, size: Value, axis: int) -> Value:
-    """Where the points of each box lie along an axis, from -1 to 1 in the picture."""
+    """Where the points of each box lie along an axis, in pixels."""
     count = emit.Gather(emit.cast(size, "int64"), emit.constant(axis))
     last = emit.cast(emit.Max(count - 1, emit.constant(1)), start.dtype)
-    steps = emit.cast(positions(emit, count), start.dtype) / last
-    single = emit.Equal(count, emit.constant(1))
-    steps = emit.Where(single, emit.lift(0.5, start), steps)
-    return (start + (end - start) * steps) * 2.0 - 1.0
+    steps = emit.cast(positions(emit, count), start.dtype)
+    steps = emit.Where(emit.Equal(count, emit.constant(1)), emit.lift(0.5, start), steps)
+    return start + steps * ((end - start) / last)
 
 
 __all__ = ["crop_and_resize", "unfold_tensor"]
