@@ -545,6 +545,15 @@ def test_positions_of_a_first_prompt_are_taken_as_the_kernel_takes_them(ids):
     )
 
 
+def test_a_first_prompt_that_is_padded():
+    arrays = [f(2, 5, 64), f(2, 5, 32), f(2, 5, 32), None, None, whole([4, 2]), whole(5)]
+    model = build("GroupQueryAttention", arrays, [0, 1, 2], num_heads=4, kv_num_heads=2)
+    feeds = {f"i{i}": arrays[i] for i in range(3)}
+    got, want = (session(m).run(None, feeds)[0] for m in (normalize(model), model))
+    close(got[0], want[0])
+    close(got[1, :3], want[1, :3])  # what the padding asks is not specified
+
+
 def test_a_cache_with_room_for_more():
     """Each example has its own length, and the cache keeps its size."""
     arrays = [f(2, 1, 64), f(2, 1, 32), f(2, 1, 32), f(2, 2, 9, 16), f(2, 2, 9, 16)]
@@ -592,6 +601,21 @@ def test_layer_normalization_before_opset_17():
 # -- refusals --------------------------------------------------------------------------------------
 
 REASONS = {
+    "its attribute scale": (
+        "RotaryEmbedding",
+        [X3, whole([0], np.int64), COS, SIN],
+        {"scale": 0.5},
+    ),
+    "its attribute transB": (
+        "MatMulBnb4",
+        [f(4, 5), whole(np.zeros(100), np.uint8), np.abs(f(13))],
+        {"K": 40, "N": 5, "block_size": 16, "quant_type": 1, "transB": 0},
+    ),
+    "packed for one kind of GPU": (
+        "MatMulNBits",
+        [f(4, 32), whole(np.zeros((5, 1, 16)), np.uint8), f(5)],
+        {"K": 32, "N": 5, "block_size": 32, "weight_prepacked": 1},
+    ),
     "its attribute do_rotary": ("Attention", [X3, *QKV], {"num_heads": 2, "do_rotary": 1}),
     "its attribute is_packed_batching": (
         "RotaryEmbedding",

@@ -30,6 +30,8 @@ def matmul_bnb4(emit: Emitter, node: Node, a: Value, b: Value, largest: Value) -
     """Y = A·Wᵀ, each element of W a code times the largest of its block; the high half first."""
     kind, size = node.attr("quant_type"), node.attr("block_size")
     rows, width = node.attr("N"), node.attr("K")
+    if not node.attr("transB", 1):
+        raise UnsupportedOperator("its attribute transB is 0, which onnxruntime's CPU passes over")
     if kind not in (0, 1):
         raise UnsupportedOperator(f"its quant_type {kind} is not known")
     codes = _NF4 if kind else np.concatenate([_FP4, -_FP4])
@@ -45,8 +47,7 @@ def matmul_bnb4(emit: Emitter, node: Node, a: Value, b: Value, largest: Value) -
     weight = emit.reshape(flat, [blocks, size]) * emit.reshape(largest, [blocks, 1])
     weight = emit.Slice(emit.reshape(weight, [-1]), [0], [count], [0])
     weight = emit.reshape(weight, [rows, width])
-    weight = emit.Transpose(weight, perm=[1, 0]) if node.attr("transB", 1) else weight
-    return emit.MatMul(a, weight)
+    return emit.MatMul(a, emit.Transpose(weight, perm=[1, 0]))
 
 
 @lowering("GatherBlockQuantized")

@@ -38,6 +38,8 @@ def rotary_embedding(
     emit: Emitter, node: Node, x: Value, position_ids: Value, cos_cache: Value, sin_cache: Value
 ) -> Value:
     """Pairs of x rotated by the angles of their positions: an offset, or one for each token."""
+    if node.attr("scale", 1.0) != 1:  # the schema has it, and onnxruntime's kernels pass over it
+        raise UnsupportedOperator("its attribute scale is not lowered")
     y, flat = _as_heads(emit, node, x, cos_cache)
     at = position_ids
     if len(position_ids.shape or ()) == 1:
