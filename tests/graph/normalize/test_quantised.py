@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import igrt
+from igrt.errors import UnsupportedOperator
 from igrt.graph.normalize import normalize
 
 # -- single operators ------------------------------------------------------------------------------
@@ -261,6 +262,37 @@ def test_channels_behind_have_the_gradient_of_channels_in_front():
         found.append(gradient if last else gradient.transpose(0, 2, 3, 1))
     assert np.abs(found[0]).max() > 0
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_along_an_axis_that_moves_are_refused_by_name():
+    stored = {"s": np.float32([0.1, 0.2, 0.3]), "z": np.zeros(3, np.int8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q", axis=0),
+        helper.make_node("Transpose", ["q"], ["t"], name="turned", perm=[1, 0]),
+        helper.make_node("DequantizeLinear", ["t", "s", "z"], ["y"], name="y", axis=1),
+    ]
+    x = f(3, 4)
+    model = plain_model(nodes, {"x": x}, stored)
+    np.testing.assert_array_equal(
+        *(session(m).run(None, {"x": x})[0] for m in (model, normalize(model)))
+    )
+    with pytest.raises(UnsupportedOperator, match=r"(?s)Transpose.*turned.*whole numbers"):
+        igrt.augment(model)
+
+
+def test_the_type_of_a_quantiser_without_a_zero_is_not_forgotten():
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], name="q", output_dtype=3),
+        helper.make_node("Transpose", ["q"], ["t"], name="turned", perm=[1, 0]),
+        helper.make_node("DequantizeLinear", ["t", "s"], ["y"], name="y"),
+    ]
+    x = f(3, 4)
+    model = plain_model(nodes, {"x": x}, {"s": np.float32(0.02)}, 21)
+    np.testing.assert_array_equal(
+        *(session(m).run(None, {"x": x})[0] for m in (model, normalize(model)))
+    )
+    with pytest.raises(UnsupportedOperator, match=r"(?s)Transpose.*turned.*whole numbers"):
+        igrt.augment(model)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

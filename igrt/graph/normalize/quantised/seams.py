@@ -79,7 +79,7 @@ class _Seams:
             behind: list[onnx.NodeProto] = []
             for body in subgraphs(node):
                 ahead += self._enter(body, steps)
-            self._read(node, steps, ahead)
+            self._read(node, steps, stored, ahead)
             for body in subgraphs(node):
                 changed |= self.visit(body, stored)
             self._leave(node, stored, new, ahead, behind)
@@ -104,14 +104,19 @@ class _Seams:
         return ahead
 
     def _read(
-        self, node: onnx.NodeProto, steps: dict[str, _Step], ahead: list[onnx.NodeProto]
+        self,
+        node: onnx.NodeProto,
+        steps: dict[str, _Step],
+        stored: dict[str, Array],
+        ahead: list[onnx.NodeProto],
     ) -> None:
         """Stacks of whole numbers that a Scan reads one element of per iteration."""
         if node.op_type != "Scan":
             return
         for operand in range(_states(node), len(node.input)):
             step = steps.get(node.input[operand])
-            if step is not None and not step.given:
+            scale = None if step is None else stored.get(step.scale)
+            if step is not None and scale is not None and scale.size == 1:
                 self._start(next(subgraphs(node)), node, operand, step, ahead)
 
     def _leave(
@@ -194,7 +199,8 @@ class _Seams:
             ):
                 return None
         kept = [self._store(a, new) for a in (scale, *zero) if a is not None]
-        return _Step(kept[0], kept[1] if zero else "", step.given if scale.size > 1 else ())
+        given = step.given or (helper.make_attribute("axis", 1),)
+        return _Step(kept[0], kept[1] if zero else "", given if scale.size > 1 else ())
 
     def _store(self, array: Array, new: list[onnx.TensorProto]) -> str:
         name = self._fresh("step")
@@ -226,7 +232,9 @@ def _steps(nodes: Sequence[onnx.NodeProto]) -> dict[str, _Step]:
     for node in nodes:
         if node.domain not in ("", "ai.onnx"):
             continue
-        if node.op_type == "QuantizeLinear":
+        if node.op_type == "QuantizeLinear" and all(
+            a.name != "output_dtype" for a in node.attribute
+        ):
             given = tuple(a for a in node.attribute if a.name in ("axis", "block_size"))
             zero = node.input[2] if len(node.input) > 2 else ""
             found[node.output[0]] = _Step(node.input[1], zero, given)

@@ -115,11 +115,19 @@ def _lowered(
             _learn(graph, learner, proto)
         nodes.extend(made)
         for node in made:
-            if node.op_type == "QuantizeLinear" and node.domain != VENDOR and len(node.input) > 1:
+            if node.op_type == "QuantizeLinear" and _single(graph, node):
                 steps[node.output[0]] = (node.input[1], *node.input[2:3], "")[:2]
             elif node.op_type == "DynamicQuantizeLinear" and len(node.output) == 3:
                 steps[node.output[0]] = (node.output[1], node.output[2])
     return counts.without_unread(nodes, {o.name for o in graph.model.graph.output}), stored
+
+
+def _single(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether a QuantizeLinear has one scale for all, so that numbers can be moved around."""
+    given = {a.name for a in node.attribute if a.name != "output_dtype" or a.i}
+    if node.domain == VENDOR or len(node.input) < 2 or given & {"block_size", "output_dtype"}:
+        return False
+    return graph.spec(node.input[1]).shape in ((), (1,))
 
 
 def _with_bodies(
