@@ -188,6 +188,7 @@ def operators() -> str:
     """What is known of every operator, with the formula of each rule and the tests that show it."""
     import onnx
 
+    from igrt.graph.normalize.vendor.table import LAID_OUT
     from igrt.vjp.coverage import STATUSES, coverage
 
     newest = onnx.defs.onnx_opset_version()
@@ -230,6 +231,7 @@ def operators() -> str:
     lines += ["", "## Refused", "", "So is every other operator of com.microsoft, by its name.", ""]
     lines += ["| operator | why |", "|---|---|"]
     lines += [f"| {_qualified(r)} | {_cell(r['reason'])} |" for r in groups["refused"]]
+    lines += [f"| all of {domain} | {_cell(why)} |" for domain, why in sorted(LAID_OUT.items())]
     return "\n".join([*lines, ""])
 
 

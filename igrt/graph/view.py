@@ -156,6 +156,14 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attribute.graphs
 
 
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every body in it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from all_graphs(body)
+
+
 def all_inputs(node: onnx.NodeProto) -> list[str]:
     """Tensors a node reads: its operands and what its bodies capture from outside."""
     names = [n for n in node.input if n]
@@ -207,6 +215,7 @@ def collector_paused() -> Iterator[None]:
 
 __all__ = [
     "Graph",
+    "all_graphs",
     "all_inputs",
     "captured",
     "collector_paused",

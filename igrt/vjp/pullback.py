@@ -78,10 +78,15 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
         stands = proto.op_type in STAND_FOR_REALS
         smooth = [o for o in proto.output if o and (stands or _differentiable(graph, o))]
         for i in inputs:
-            if proto.input[i] in counts and proto.op_type != "DequantizeLinear":
-                found.blocked.setdefault(index, []).append(formals[i])
-                continue
             entry = lookup(domain, proto.op_type, formals[i], opset)
+            whole = proto.input[i] in counts and proto.op_type != "DequantizeLinear"
+            if whole and not isinstance(entry, Zero):
+                # what it makes stands for real numbers as well, and nothing says for which
+                found.missing.setdefault(index, []).append(formals[i])
+                carriers.setdefault(index, []).append(i)
+                counts.update(o for o in proto.output if o)
+                varies.update(o for o in proto.output if o)
+                continue
             if _is_flat(entry, proto) or not smooth:
                 found.blocked.setdefault(index, []).append(formals[i])
                 continue

@@ -76,7 +76,7 @@ EXPECTED: dict[str, Refused | None] = {
     "sklearn_mlp_california_housing": RIGHT,
     "squeezenet1_imagenet_fp16": RIGHT,
     "squeezenet1_imagenet_fp32": RIGHT,
-    "tract_qlstm": Refused("NoGradientPath", "locally constant"),
+    "tract_qlstm": RIGHT,
     "tribuo_iris_lr": RIGHT,
     "tribuo_mnist_cnn": RIGHT,
     "ultraface_rfb_320": RIGHT,

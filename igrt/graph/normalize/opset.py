@@ -22,8 +22,8 @@ NEWEST = 26
 NEWEST_IR = 13
 
 
-def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with an opset from 18 to 26; one of these is left as it is.
+def raise_opset(model: onnx.ModelProto, oldest: int = OLDEST) -> onnx.ModelProto:
+    """The model with an opset from `oldest` to 26; one of these is left as it is.
 
     Raises:
         ModelLoadError: If the opset is older than 7 or cannot be converted.
@@ -42,7 +42,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model uses opset {version}; igrt reads {OLDEST_READ} and newer",
             hint="export it again, or raise it with onnx.version_converter",
         )
-    if version >= OLDEST:
+    if version >= oldest:
         return model
     _refuse_unknown(model, version)
     if version < MODERN:
@@ -50,14 +50,14 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     # below IR version 4 the converter insists on stored tensors being listed as inputs as well
     model.ir_version = max(4, model.ir_version)
     try:
-        raised = version_converter.convert_version(model, OLDEST)
+        raised = version_converter.convert_version(model, oldest)
     except Exception as error:  # the C++ converter raises RuntimeError and its own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(
-            f"opset {version} cannot be raised to {OLDEST}: {reason}",
+            f"opset {version} cannot be raised to {oldest}: {reason}",
             hint="it uses operators that no runtime for ONNX knows; export it in standard ones"
             if "No opset import for domain" in reason
-            else f"export the model with opset {OLDEST} or newer",
+            else f"export the model with opset {oldest} or newer",
         ) from None
     if version < 11:
         _keep_positions(raised)

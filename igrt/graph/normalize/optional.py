@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import onnx
 
+from igrt.graph.view import all_graphs
+
 
 def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model without empty names at the end of its nodes' inputs.
 
     onnxruntime 1.32 crashes on a LayerNormalization whose omitted bias is written as an empty name.
     """
-    for node in model.graph.node:
-        while node.input and not node.input[-1]:
-            node.input.pop()
+    for graph in all_graphs(model.graph):
+        for node in graph.node:
+            while node.input and not node.input[-1]:
+                node.input.pop()
     return model
 
 
