@@ -141,6 +141,24 @@ class Emitter:
             return None
         return self.value(maker.input[0]), self.value(maker.input[1])
 
+    def padded(self, value: Value) -> tuple[Value, int, int, int] | None:
+        """What was padded here with zeros along one axis: value, axis, amounts in front and behind.
+
+        None for any other value, and for amounts that are negative or known at run time only.
+        """
+        maker = self._makers.get(value.name)
+        if maker is None or maker.op_type != "Pad" or maker.attribute or len(maker.input) != 3:
+            return None
+        pads, fill = self.constant_of(maker.input[1]), self.constant_of(maker.input[2])
+        if pads is None or fill is None or fill.any() or pads.min() < 0:
+            return None
+        amounts = pads.reshape(2, -1)
+        (axes,) = np.nonzero(amounts.any(axis=0))
+        if len(axes) != 1:
+            return None
+        before, behind = amounts[:, axes[0]].tolist()
+        return self.value(maker.input[0]), int(axes[0]), before, behind
+
     def bind(self, index: int) -> Node:
         """The forward node with this index, its operands bound to this emitter."""
         proto = self.graph.nodes[index]

@@ -23,6 +23,7 @@ from igrt.graph.prune import needed_names
 from igrt.graph.valid import blamed
 from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
+from igrt.vjp.factors import absorb_factors
 from igrt.vjp.pullback import Reach, pullback, reach
 from igrt.vjp.registry import has_body
 
@@ -331,6 +332,7 @@ def _build(checked: Differentiable) -> Augmented:
         if value is None:
             value = emit.zeros_like(emit.value(spec.name))
         outputs[spec.name] = emit.named(value, _free(graph, f"{PREFIX}grad/{spec.name}"))
+    absorb_factors(emit, {v.name for v in outputs.values()})
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     for index, proto in emit.extended.items():

@@ -13,6 +13,7 @@ from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.value import formal_inputs
 from igrt.graph.view import all_inputs, subgraphs
 from igrt.vjp.broadcast import sum_to
+from igrt.vjp.movement import joined
 from igrt.vjp.registry import CAPTURED, Edge, Rule, Traced, Zero, lookup, tracer_of
 
 STAND_FOR_REALS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
@@ -180,6 +181,7 @@ def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value |
     contributions = pending.pop(name, None)
     if not contributions:
         return None
+    contributions = joined(emit, contributions)
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution
