@@ -66,6 +66,8 @@ class Emitter:
         self._fed: set[str] = set()
         self._tame: set[str] = set()
         self._makers: dict[str, onnx.NodeProto] = {}
+        self._rectified: set[tuple[str, str]] = set()
+        self.wanted: frozenset[str] = frozenset()
         self._inferred: dict[tuple[Any, ...], list[_Type]] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
@@ -370,6 +372,29 @@ class Emitter:
         becomes the largest finite one.
         """
         return self.finite(value) * self.cast(mask, value.dtype)
+
+    def rectifies(self, primal: Value) -> bool:
+        """Whether a forward tensor is a Relu's output with one use: only x > 0 passes a cotangent.
+
+        Then a rule may take the other cotangents away where it costs least (`rectified`). Not where
+        the gradient of the Relu's output itself is wanted. A Concat of such tensors counts, too.
+        """
+        index = self.graph.producers.get(primal.name)
+        if index is None or self.graph.uses[primal.name] != 1 or primal.name in self.wanted:
+            return False
+        node = self.bind(index)
+        if node.domain == "" and node.op_type == "Concat":
+            return all(v is not None and self.rectifies(v) for v in node.inputs)
+        return node.domain == "" and node.op_type == "Relu"
+
+    def rectified(self, ct: Value, primal: Value) -> Value:
+        """The cotangent of a tensor, noted to be 0 wherever the tensor is not positive."""
+        self._rectified.add((ct.name, primal.name))
+        return ct
+
+    def is_rectified(self, ct: Value, primal: Value) -> bool:
+        """Whether a cotangent is known to be 0 wherever the tensor is not positive."""
+        return (ct.name, primal.name) in self._rectified
 
     def typed(self, value: Value, shape: tuple[Dim, ...] | None) -> Value:
         """The same value, with a shape that the caller knows better than ONNX's inference."""

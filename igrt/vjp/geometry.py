@@ -117,7 +117,10 @@ def fit(
     known, old = size.constant, emit.dims(value, axis, axis + 1).constant
     start = max(-begin, 0)
     if known is not None and old is not None:
-        margin = max(int(known[0] - old[0]) - begin, 0)
+        end = int(known[0] - old[0]) - begin
+        if begin * end < 0:  # a Pad that cuts off the other end: half of what Pad and Slice take
+            return emit.pad(value, emit.constant([begin, end]), fill, emit.constant([axis]))
+        margin = max(end, 0)
     if begin > 0 or margin > 0:
         pads = emit.constant([max(begin, 0), margin])
         value = emit.pad(value, pads, fill, emit.constant([axis]))

@@ -148,6 +148,7 @@ def pullback(
     """
     pending: dict[str, list[Value]] = defaultdict(list, {n: [ct] for n, ct in cts.items()})
     gradients: dict[str, Value] = {}
+    emit.wanted = frozenset(wrt)
     for index in sorted(found.edges, reverse=True):
         node = emit.bind(index)
         totals = [_total(emit, pending, o.name) if o else None for o in node.outputs]

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as OnnxConvTranspose
+from onnx.reference.ops.op_pad import Pad_18 as OnnxPad
 
 from igrt.vjp.augment import augment
 
@@ -109,6 +110,18 @@ class MeanVarianceNormalization(OpRun):
         return ((x - x.mean(axis=axes, keepdims=True)) / (deviation + 1e-9),)
 
 
+class Pad(OpRun):
+    """The reference refuses negative amounts, which cut off."""
+
+    def _run(self, data, pads, value=None, axes=None, mode=None):  # type: ignore[no-untyped-def]
+        axes = range(data.ndim) if axes is None else axes
+        for axis, begin, end in zip(axes, *np.reshape(pads, (2, -1)), strict=True):
+            size = data.shape[axis]
+            data = np.take(data, range(max(-begin, 0), size - max(-end, 0)), axis)
+        whole = OnnxPad(self.onnx_node, self.run_params)
+        return whole._run(data, np.maximum(pads, 0), value, axes, mode=mode)
+
+
 REPAIRED: list[type[OpRun]] = [
     ConvTranspose,
     GlobalLpPool,
@@ -117,6 +130,7 @@ REPAIRED: list[type[OpRun]] = [
     LpNormalization,
     MaxRoiPool,
     MeanVarianceNormalization,
+    Pad,
 ]
 """Operators that `onnx.reference` gets wrong, in a version that is right."""
 
