@@ -195,7 +195,7 @@ def test_a_relu_is_masked_behind_its_pool_unless_its_own_gradient_is_wanted(wrt)
     masks = [n for n in model.graph.node if n.op_type == "Greater"]
     assert len(masks) == ("x" in wrt)
     if wrt == ["x"]:
-        assert list(masks[0].input)[0] == "y"
+        assert masks[0].input[0] == "y"
 
 
 def test_a_relu_that_others_read_is_masked_as_ever():
@@ -297,16 +297,15 @@ def test_numbers_go_where_they_cost_no_pass():
 
 
 def test_a_slope_at_the_end_of_the_range_is_not_made_larger():
-    # 3/√(3·x) at the 0 behind a Relu: the slope is the largest number there, the cotangent fed is 0
+    # 1/√(3·x) at the 0 behind a Relu: the slope is the largest number there, the cotangent fed is 0
     model = chain(
         helper.make_node("Relu", ["x"], ["r"]),
         helper.make_node("Mul", ["r", "three"], ["m"]),
-        helper.make_node("Pow", ["m", "p"], ["s"]),
-        helper.make_node("Mul", ["s", "three"], ["y"]),
+        helper.make_node("Pow", ["m", "p"], ["y"]),
         shape=[2],
         stored=[("three", np.float32(3)), ("p", np.float32(-0.5))],
     )
     feeds = {"x": np.float32([-1, 3]), "igrt/cotangent/y": np.float32([0, 1])}
     (got,) = run(augment(model), feeds, "igrt/grad/x")
-    # y′ = -3·3/2·(3·x)^(-3/2)
-    np.testing.assert_allclose(got, [0.0, -1 / 6], rtol=1e-6)
+    # y′ = -3/2·(3·x)^(-3/2)
+    np.testing.assert_allclose(got, [0.0, -1 / 18], rtol=1e-6)
