@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from igrt.errors import InternalError, UnsupportedOperator
+from igrt.graph.content import content, results
 from igrt.graph.fold import fold
 from igrt.graph.onnx_types import dtype_name, elem_type, spec_of
 from igrt.graph.value import Node, Value
@@ -49,9 +50,10 @@ class Emitter:
         graph: The forward graph, whose opset the nodes are written for.
         outer: The emitter of the graph around it, where the graph is a body; its tensors can be
             read, and no name of its is used again.
+        behind: Whether the nodes go behind all of the graph's, whose results they can then share.
     """
 
-    def __init__(self, graph: Graph, outer: Emitter | None = None) -> None:
+    def __init__(self, graph: Graph, outer: Emitter | None = None, *, behind: bool = False) -> None:
         self.graph = graph
         self.outer = outer
         self.extended: dict[int, onnx.NodeProto] = {}
@@ -60,6 +62,7 @@ class Emitter:
         self._values: dict[str, Value] = {}
         self._constants: dict[str, Array | None] = {}
         self._shared: dict[tuple[Any, ...], tuple[Value, ...]] = {}
+        self._results = results(graph) if behind else {}
         self._taken: set[str] = graph.names if outer is None else outer._taken
         self._count: int = 0 if outer is None else outer._count
         self._stored: set[str] = set(graph.initializers)
@@ -109,7 +112,7 @@ class Emitter:
         names = [v.name if v else "" for v in inputs]
         while names and not names[-1]:
             names.pop()
-        key = (op_type, domain, tuple(names), repr(sorted(given.items())), outputs)
+        key = content(op_type, domain, names, given, outputs)
         shared = self._shared.get(key)
         if shared is not None:
             return shared
@@ -117,6 +120,9 @@ class Emitter:
         if folded is not None:
             self._shared[key] = (folded,)
             return (folded,)
+        forward = self._results.get(key)
+        if forward is not None and self.value(forward).shape is not None:
+            return self._shared.setdefault(key, (self.value(forward),))
         results = [self._fresh(op_type) for _ in range(outputs)]
         proto = helper.make_node(op_type, names, results, domain=domain, **given)
         proto.name = results[0]

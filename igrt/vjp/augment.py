@@ -322,7 +322,7 @@ def _inner_hint(graph: Graph) -> str:
 
 def _build(checked: Differentiable) -> Augmented:
     graph, of, wrt, found = checked.graph, checked.of, checked.wrt, checked.found
-    emit = Emitter(graph)
+    emit = Emitter(graph, behind=True)
     cotangent = TensorSpec(_free(graph, f"{PREFIX}cotangent/{of.name}"), of.dtype, of.shape)
     cts = {of.name: emit.input(cotangent)}
     gradients = pullback(emit, cts, [s.name for s in wrt], found)
