@@ -10,9 +10,17 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from igrt.vjp.augment import augment
+from igrt.errors import IgrtError
+from igrt.graph import load
+from igrt.graph.normalize import normalize
+from igrt.vjp.augment import augment, differentiate
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gradient.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "gradient.py"
+MODELS = [
+    *sorted((ROOT / "models").glob("*/*.onnx")),
+    *sorted((ROOT.parent / "shared" / "data" / "models").glob("*.onnx")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +48,28 @@ def test_nothing_is_dead_or_computed_twice(bench, anchor):
     _, forward, model = anchor
     assert bench.dead_nodes(model) == 0
     assert bench.repeated_nodes(model) == bench.repeated_nodes(forward)
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_gradients_of_real_models_have_no_node_too_many(bench, path):
+    forward = normalize(load(path).model)
+    try:
+        model = differentiate(forward).model
+    except IgrtError as error:
+        pytest.skip(f"no gradient: {type(error).__name__}")
+    assert bench.dead_nodes(model) == bench.dead_nodes(forward)
+    own = {o for n in forward.graph.node for o in n.output}
+    made = [n for n in model.graph.node if own.isdisjoint(n.output)]
+    assert made
+    # by name: a node that reads what an exporter computed twice is not a repetition of ours
+    seen = set()
+    for node in model.graph.node:
+        attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+        key = (node.domain, node.op_type, *node.input, *attributes, len(node.output))
+        assert key not in seen or not own.isdisjoint(node.output), node
+        seen.add(key)
+    outputs = {o.name for o in model.graph.output}
+    assert all(n.output[0] in outputs for n in made if n.op_type == "Identity")
 
 
 def test_the_counters_see_what_they_count(bench, anchor):
