@@ -41,7 +41,8 @@ def absorb_factors(emit: Emitter, outputs: Collection[str]) -> None:
         emit: Whose nodes are changed; those that are no longer needed stay.
         outputs: Names of the tensors that are wanted.
     """
-    _Absorber(emit, outputs).run()
+    with np.errstate(over="ignore", under="ignore"):  # such factors stay where they are
+        _Absorber(emit, outputs).run()
 
 
 @final
@@ -108,7 +109,12 @@ class _Absorber:
     def _shift(self, name: str, factor: np.floating) -> bool:
         """Multiply exp(c - x) through c."""
         node = self.makers.get(name)
-        if node is None or node.op_type != "Sub" or self.uses[name] != 1 or not 0 < factor <= 1:
+        if (
+            node is None
+            or node.op_type != "Sub"
+            or self.uses[name] != 1
+            or not _LEAST <= factor <= 1
+        ):
             return False
         number = self._number(node.input[0])
         if number is None:
