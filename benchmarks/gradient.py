@@ -189,13 +189,16 @@ def feeds_of(model: onnx.ModelProto, batch: int) -> Feeds:
 
 
 def medians(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, measured in turns after one round that does not count."""
+    """Median milliseconds of each, measured in turns after one round that does not count.
+
+    Of the processor's time: everything runs on one thread, and others may use the machine.
+    """
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds + 1):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            found[name].append(1000 * (time.perf_counter() - start))
+            found[name].append(1000 * (time.process_time() - start))
     return {name: float(np.median(times[1:])) for name, times in found.items()}
 
 

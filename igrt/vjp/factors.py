@@ -41,7 +41,7 @@ def absorb_factors(emit: Emitter, outputs: Collection[str]) -> None:
         emit: Whose nodes are changed; those that are no longer needed stay.
         outputs: Names of the tensors that are wanted.
     """
-    with np.errstate(over="ignore", under="ignore"):  # such factors stay where they are
+    with np.errstate(all="ignore"):  # such factors stay where they are
         _Absorber(emit, outputs).run()
 
 
