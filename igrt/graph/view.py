@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -79,6 +80,13 @@ class Graph:
     def producers(self) -> dict[str, int]:
         """Index of the node that makes each tensor."""
         return {o: i for i, node in enumerate(self.nodes) for o in node.output if o}
+
+    @cached_property
+    def uses(self) -> Counter[str]:
+        """How often each tensor is read, by nodes, their bodies, and as an output."""
+        return Counter(
+            [*(n for node in self.nodes for n in all_inputs(node)), *(o.name for o in self.outputs)]
+        )
 
     @cached_property
     def names(self) -> set[str]:

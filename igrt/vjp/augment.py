@@ -23,6 +23,7 @@ from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import attributed_tensors, explained_output
+from igrt.vjp.factors import absorb_factors
 from igrt.vjp.pullback import Reach, pullback
 from igrt.vjp.survey import missing_rules, survey
 
@@ -175,7 +176,7 @@ def _refuse_zero(
 
 def _build(checked: Differentiable) -> Augmented:
     graph, of, wrt, found = checked.graph, checked.of, checked.wrt, checked.found
-    emit = Emitter(graph)
+    emit = Emitter(graph, behind=True)
     cotangent = TensorSpec(_free(graph, f"{PREFIX}cotangent/{of.name}"), of.dtype, of.shape)
     cts = {of.name: emit.input(cotangent)}
     gradients = pullback(emit, cts, [s.name for s in wrt], found)
@@ -185,6 +186,7 @@ def _build(checked: Differentiable) -> Augmented:
         if value is None:
             value = emit.zeros_like(emit.value(spec.name))
         outputs[spec.name] = emit.named(value, _free(graph, f"{PREFIX}grad/{spec.name}"))
+    absorb_factors(emit, {v.name for v in outputs.values()})
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     for index, proto in emit.extended.items():

@@ -13,6 +13,7 @@ from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.value import formal_inputs
 from igrt.graph.view import all_inputs, subgraphs
 from igrt.vjp.broadcast import sum_to
+from igrt.vjp.movement import joined
 from igrt.vjp.registry import CAPTURED, Edge, Rule, Traced, Zero, lookup, tracer_of
 
 STAND_FOR_REALS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
@@ -166,6 +167,7 @@ def pullback(
     """
     pending: dict[str, list[Value]] = defaultdict(list, {n: [ct] for n, ct in cts.items()})
     gradients: dict[str, Value] = {}
+    emit.wanted = frozenset(wrt)
     for index in sorted(found.edges, reverse=True):
         node = emit.bind(index)
         totals = [_total(emit, pending, o.name) if o else None for o in node.outputs]
@@ -199,6 +201,7 @@ def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value |
     contributions = pending.pop(name, None)
     if not contributions:
         return None
+    contributions = joined(emit, contributions)
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution

@@ -171,6 +171,8 @@ def reciprocal(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Relu", "X")
 def relu(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ where x > 0, else 0; the derivative at 0 is 0."""
+    if emit.is_rectified(ct, node.output):
+        return ct
     return emit.masked(ct, emit.Greater(node.output, 0.0))
 
 

@@ -77,6 +77,14 @@ def max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     slower in onnxruntime.
     """
     x, y = node["X"], node.output
+    if emit.rectifies(x):  # x > 0 where y > 0, and y is the smaller one
+        ct = emit.masked(ct, emit.Greater(y, 0.0))
+        return emit.rectified(_spread_maxima(emit, node, ct), x)
+    return _spread_maxima(emit, node, ct)
+
+
+def _spread_maxima(emit: Emitter, node: Node, ct: Value) -> Value:
+    x, y = node["X"], node.output
     sizes = emit.dims(x, 2)
     win = window(emit, node, sizes)
     padded = x

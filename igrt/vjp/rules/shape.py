@@ -21,7 +21,11 @@ def concat_inputs(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
     if len(sizes) == 1:
         return ct
     start = sum(sizes[:index], start=emit.constant([0]))
-    return emit.Slice(ct, start, start + sizes[index], [node.attr("axis")])
+    part = emit.Slice(ct, start, start + sizes[index], [node.attr("axis")])
+    operand = node.inputs[index]
+    if operand is not None and emit.is_rectified(ct, node.output):
+        return emit.rectified(part, operand)
+    return part
 
 
 @vjp("Dropout", "data")
