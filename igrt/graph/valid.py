@@ -53,4 +53,23 @@ def why_invalid(model: onnx.ModelProto) -> str:
     return ""
 
 
-__all__ = ["blamed", "why_invalid"]
+def why_unknown(node: onnx.NodeProto, opset: int) -> str:
+    """Why ONNX has no such operator at an opset; empty if it has.
+
+    Exporters that fail to raise a model's opset leave newer operators behind in it.
+    """
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if onnx.defs.has(node.op_type, opset, domain) or not onnx.defs.has(node.op_type, domain):
+        return ""
+    first = min(
+        s.since_version
+        for s in onnx.defs.get_all_schemas_with_history()
+        if (s.name, s.domain) == (node.op_type, domain)
+    )
+    return (
+        f"ONNX has {node.op_type} from opset {first} on, and the file says {opset}: "
+        "its exporter is at fault; ask it for another opset"
+    )
+
+
+__all__ = ["blamed", "why_invalid", "why_unknown"]

@@ -16,6 +16,7 @@ from igrt.graph.normalize.order import sort_nodes
 from igrt.graph.normalize.quantised.dequantise import dequantise
 from igrt.graph.normalize.quantised.policy import DEQUANTISE, STRAIGHT_THROUGH, check_policy
 from igrt.graph.normalize.sequences import unpack_sequences
+from igrt.graph.normalize.sizes import compute_sizes
 from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
 from igrt.graph.valid import blamed
 
@@ -46,13 +47,14 @@ def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy.CopyFrom(model)
     copy = close_stored(drop_hidden(copy))  # first: what follows pins a newer IR version
     copy = raise_opset(claim_vendor(sort_nodes(inline_functions(copy))))
-    copy = unpack_sequences(lower_vendor(trim_inputs(copy)))
+    copy = unpack_sequences(lower_vendor(compute_sizes(trim_inputs(copy))))
     copy = dequantise(copy) if quantised == DEQUANTISE else copy
     return name_nodes(keep_masks(copy))
 
 
 __all__ = [
     "close_stored",
+    "compute_sizes",
     "drop_hidden",
     "inline_functions",
     "keep_masks",

@@ -1,0 +1,116 @@
+"""Exports of torch's networks, against torch's own gradients in float64."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import igrt
+
+torch = pytest.importorskip("torch", reason="exports by torch")
+torch_exports = pytest.importorskip("torch_exports")
+torch_nets = pytest.importorskip("torch_nets")
+
+How, NETS = torch_exports.How, torch_nets.NETS
+
+# What the exporters say of themselves and of the networks, in the versions of torch that we know:
+# TorchScript's is deprecated as a whole, traces shapes as numbers, warns of recurrent networks with
+# batches and of InstanceNorm, which has no evaluation mode; torch.export reads its own internals.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean"),
+    pytest.mark.filterwarnings("ignore:Exporting a model to ONNX with a batch_size other than 1"),
+    pytest.mark.filterwarnings("ignore:ONNX export mode is set to TrainingMode.EVAL:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The tensor attributes self.* were assigned during export"),
+]
+
+SCRIPT = [How(False, 16, True), How(False, 17, False), How(False, 20, True)]
+DYNAMO = [How(True, 18, True), How(True, 23, False)]
+CASES = [
+    pytest.param(name, how, id=f"{name}-{how}")
+    for name in NETS
+    for how in (*SCRIPT, *DYNAMO)
+    # TorchScript's exporter refuses or warns that what it writes for index_add is wrong
+    if how.dynamo or name != "index_graph"
+]
+
+# float32 on both sides of dozens of operations at 1e-7 each, relative to the largest element
+FLOAT32 = 2e-5
+# an element of the gradient is a sum of products of float16 numbers, each rounded by 5e-4
+FLOAT16 = 2e-2
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Exports by network and manner, each made once and left with its external data."""
+    if not hasattr(torch.onnx, "ops"):
+        pytest.skip("this torch has another exporter")
+    folder, made = tmp_path_factory.mktemp("exports"), {}
+
+    def make(name, how):
+        if how.dynamo:
+            pytest.importorskip("onnxscript", reason="the newer exporter of torch needs it")
+        if (name, how) not in made:
+            module, inputs = torch_nets.seeded(name, rows=2 if how.dynamic else 1)
+            path = folder / f"{name}-{how}.onnx"
+            made[name, how] = torch_exports.export(module, inputs, name, how, path)
+        return made[name, how]
+
+    return make
+
+
+def gradients(path, truth, of, wrt):
+    """The explained output and the gradients, through the public augmented model."""
+    augmented = path.with_suffix(".grad.onnx")
+    onnx.save(igrt.augment(path, of=of, wrt=wrt), augmented)
+    session = onnxruntime.InferenceSession(augmented)
+    used = {i.name for i in session.get_inputs()}
+    feeds = {n: x for n, x in truth.feeds.items() if n in used}
+    feeds[f"igrt/cotangent/{of}"] = truth.cotangent
+    return session.run([of, *(f"igrt/grad/{n}" for n in wrt)], feeds)
+
+
+def assert_close(found, expected, tolerance):
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name, how", CASES)
+def test_gradient_is_torchs(exported, name, how):
+    """With respect to every float input and the embedding; with more rows than were exported."""
+    path = exported(name, how)
+    truth = torch_exports.truth(name, rows=3 if how.dynamic else 1)
+    expected = dict(truth.gradients)
+    if truth.lookup is not None:
+        expected[torch_exports.lookup_of(path, "tokens")] = truth.lookup
+    output, *found = gradients(path, truth, NETS[name].outputs[0], list(expected))
+    assert_close(output, truth.outputs[0], FLOAT32)
+    for mine, theirs in zip(found, expected.values(), strict=True):
+        assert_close(mine, theirs, FLOAT32)
+
+
+def midpoint_attribution(name, truth, target, n_steps):
+    """(x − x') · mean of the gradient at the midpoints, in float64, by torch alone."""
+    module = torch_nets.seeded(name)[0].double()
+    ends = {n: torch.from_numpy(x).double() for n, x in truth.feeds.items()}
+    totals = {n: torch.zeros_like(x) for n, x in ends.items()}
+    for k in range(n_steps):
+        at = {n: ((k + 0.5) / n_steps * x).requires_grad_() for n, x in ends.items()}
+        module(*at.values())[:, target].sum().backward()
+        totals = {n: totals[n] + at[n].grad / n_steps for n in ends}
+    return {n: (ends[n] * totals[n]).numpy() for n in ends}
+
+
+@pytest.mark.parametrize("how", [SCRIPT[1], DYNAMO[0]], ids=str)
+@pytest.mark.parametrize("name", ["mlp", "transformer", "lstm", "dense_graph"])
+def test_attribution_is_torchs(exported, name, how):
+    """Smooth networks, so that the two float types see the same function."""
+    truth = torch_exports.truth(name, rows=3)
+    explainer = igrt.Explainer(exported(name, how), provider="cpu")
+    ours = explainer.explain(truth.feeds, target=1, n_steps=20, rule="midpoint")
+    theirs = midpoint_attribution(name, truth, target=1, n_steps=20)
+    assert set(ours.values) == set(theirs)
+    for tensor, expected in theirs.items():
+        assert_close(ours.values[tensor], expected, FLOAT32)
