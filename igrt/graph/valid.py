@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx
@@ -53,12 +53,13 @@ def why_invalid(model: onnx.ModelProto) -> str:
     return ""
 
 
-def why_unknown(node: onnx.NodeProto, opset: int) -> str:
-    """Why ONNX has no such operator at an opset; empty if it has.
+def why_unknown(node: onnx.NodeProto, opsets: Mapping[str, int]) -> str:
+    """Why ONNX has no such operator at the opset of its domain; empty if it has.
 
     Exporters that fail to raise a model's opset leave newer operators behind in it.
     """
     domain = "" if node.domain == "ai.onnx" else node.domain
+    opset = opsets.get(domain, 1)
     if onnx.defs.has(node.op_type, opset, domain) or not onnx.defs.has(node.op_type, domain):
         return ""
     first = min(

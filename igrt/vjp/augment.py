@@ -20,7 +20,7 @@ from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.normalize.vendor.lower import refusal
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
-from igrt.graph.valid import blamed, why_unknown
+from igrt.graph.valid import blamed
 from igrt.graph.view import all_inputs, collector_paused
 from igrt.specs import TensorSpec
 from igrt.vjp.pullback import Reach, pullback, reach
@@ -255,8 +255,7 @@ def missing_rules(graph: Graph, found: Reach) -> list[str]:
         opset = graph.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
         key = f"{domain}{node.op_type}-{opset} ({', '.join(sorted(set(formals)))})"
         groups.setdefault(key, []).append(node.name)
-        why = refusal(graph, node) or why_unknown(node, opset)
-        reasons.setdefault(key, set()).update(filter(None, [why]))
+        reasons.setdefault(key, set()).update(filter(None, [refusal(graph, node)]))
     width = max(map(len, groups), default=0)
     lines = []
     for key, names in sorted(groups.items()):

@@ -13,18 +13,7 @@ torch_nets = pytest.importorskip("torch_nets")
 
 How, NETS = torch_exports.How, torch_nets.NETS
 
-# What the exporters say of themselves and of the networks, in the versions of torch that we know:
-# TorchScript's is deprecated as a whole, traces shapes as numbers, warns of recurrent networks with
-# batches and of InstanceNorm, which has no evaluation mode; torch.export reads its own internals.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean"),
-    pytest.mark.filterwarnings("ignore:Exporting a model to ONNX with a batch_size other than 1"),
-    pytest.mark.filterwarnings("ignore:ONNX export mode is set to TrainingMode.EVAL:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:The tensor attributes self.* were assigned during export"),
-]
+pytestmark = torch_exports.WARNINGS
 
 SCRIPT = [How(False, 16, True), How(False, 17, False), How(False, 20, True)]
 DYNAMO = [How(True, 18, True), How(True, 23, False)]
@@ -38,8 +27,6 @@ CASES = [
 
 # float32 on both sides of dozens of operations at 1e-7 each, relative to the largest element
 FLOAT32 = 2e-5
-# an element of the gradient is a sum of products of float16 numbers, each rounded by 5e-4
-FLOAT16 = 2e-2
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from torch import Tensor
 from torch_nets import NETS, seeded
+
+# What the exporters say of themselves and of the networks, in the versions of torch that we know:
+# TorchScript's is deprecated as a whole, traces shapes as numbers, warns of recurrent networks with
+# batches and of InstanceNorm, which has no evaluation mode; torch.export reads its own internals.
+WARNINGS = [
+    pytest.mark.filterwarnings(f"ignore:{text}")
+    for text in (
+        "You are using the legacy TorchScript:DeprecationWarning",
+        "The feature will be removed:DeprecationWarning",
+        "Converting a tensor to a Python boolean",
+        "Exporting a model to ONNX with a batch_size other than 1:UserWarning",
+        "ONNX export mode is set to TrainingMode.EVAL:UserWarning",
+        ".*LeafSpec.* is deprecated:FutureWarning",
+        "The tensor attributes self:UserWarning",
+        "torch._check_is_size is deprecated:FutureWarning",
+        "The .grad attribute of a Tensor that is not a leaf:UserWarning",
+    )
+]
 
 
 class How(NamedTuple):
