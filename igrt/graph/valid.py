@@ -56,12 +56,15 @@ def why_invalid(model: onnx.ModelProto) -> str:
 def why_unknown(node: onnx.NodeProto, opsets: Mapping[str, int]) -> str:
     """Why ONNX has no such operator at the opset of its domain; empty if it has.
 
-    Exporters that fail to raise a model's opset leave newer operators behind in it.
+    Exporters that fail to raise a model's opset leave newer operators behind in it, others those
+    of their framework.
     """
     domain = "" if node.domain == "ai.onnx" else node.domain
     opset = opsets.get(domain, 1)
-    if onnx.defs.has(node.op_type, opset, domain) or not onnx.defs.has(node.op_type, domain):
+    if onnx.defs.has(node.op_type, opset, domain):
         return ""
+    if not onnx.defs.has(node.op_type, domain):
+        return "" if domain else f"ONNX has no operator {node.op_type}: its exporter is at fault"
     first = min(
         s.since_version
         for s in onnx.defs.get_all_schemas_with_history()

@@ -23,9 +23,10 @@ WARNINGS = [
         "Converting a tensor to a Python boolean",
         "Exporting a model to ONNX with a batch_size other than 1:UserWarning",
         "ONNX export mode is set to TrainingMode.EVAL:UserWarning",
+        "ONNX Preprocess - Removing mutation:UserWarning",
         ".*LeafSpec.* is deprecated:FutureWarning",
         "The tensor attributes self:UserWarning",
-        "torch._check_is_size is deprecated:FutureWarning",
+        "_check_is_size will be removed:FutureWarning",
         "The .grad attribute of a Tensor that is not a leaf:UserWarning",
     )
 ]
