@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from igrt.graph import Graph, load
 from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
-from igrt.specs import Array, TensorSpec
+from igrt.specs import Array, Dim, TensorSpec
 from igrt.vjp.augment import missing_rules, survey
 
 _MOST_OUTPUTS = 32
@@ -89,15 +90,20 @@ def _rows(model: ModelLike, graph: Graph) -> str:
     """Whether rows of a batch are independent, tried on random inputs."""
     rng = np.random.default_rng(0)
     try:
-        feeds = {s.name: _random(s, rng) for s in graph.inputs}
+        rows = {s.shape[0] for s in graph.inputs if s.shape and isinstance(s.shape[0], str)}
+        feeds = {s.name: _random(s, rng, rows) for s in graph.inputs}
         explainer = Explainer(model, provider="cpu")
         return explainer.batching_of(feeds)
     except IgrtError as error:
         return f"not tried ({error.message.splitlines()[0]})"
 
 
-def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
-    sizes = [2] + [d if isinstance(d, int) else _UNKNOWN_SIZE for d in (spec.shape or ())[1:]]
+def _random(spec: TensorSpec, rng: np.random.Generator, rows: Set[Dim]) -> Array:
+    """Numbers for an input; two along its first axis, and along others of the same name."""
+    sizes = [2] + [
+        d if isinstance(d, int) else 2 if d in rows else _UNKNOWN_SIZE
+        for d in (spec.shape or ())[1:]
+    ]
     if spec.shape and isinstance(spec.shape[0], int):
         sizes[0] = spec.shape[0]
     sizes = sizes if spec.shape else []

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 import igrt
-from igrt.errors import IgrtError, NoGradientPath
+from igrt.errors import IgrtError
 
 sklearn = pytest.importorskip("sklearn", reason="models by scikit-learn")
 skl2onnx = pytest.importorskip("skl2onnx", reason="exports by skl2onnx")
@@ -30,9 +30,7 @@ OPSET = 18
 def exported(model, x):
     classifies = hasattr(model, "predict_proba")
     options = {"zipmap": False} if classifies else None
-    return skl2onnx.to_onnx(
-        model, x[:1].astype(np.float32), target_opset=OPSET, options=options
-    )
+    return skl2onnx.to_onnx(model, x[:1].astype(np.float32), target_opset=OPSET, options=options)
 
 
 def gradient(proto, x, of, cotangent):

@@ -101,3 +101,20 @@ def test_attribution_is_torchs(exported, name, how):
     assert set(ours.values) == set(theirs)
     for tensor, expected in theirs.items():
         assert_close(ours.values[tensor], expected, FLOAT32)
+
+
+@pytest.mark.parametrize("name, how", [("scatter_graph", SCRIPT[0]), ("index_graph", DYNAMO[0])])
+def test_a_graph_with_an_open_number_of_nodes_is_one_example(exported, name, how):
+    """The nodes were taken for examples, and one of them alone has no such edges."""
+    truth = torch_exports.truth(name, rows=2)
+    result = igrt.explain(
+        exported(name, how), truth.feeds, target=2, n_steps=20, rule="midpoint", provider="cpu"
+    )
+    module, edges = torch_nets.seeded(name)[0].double(), torch.from_numpy(truth.feeds["edges"])
+    nodes = torch.from_numpy(truth.feeds["nodes"]).double()
+    total = torch.zeros_like(nodes)
+    for k in range(20):
+        at = ((k + 0.5) / 20 * nodes).requires_grad_()
+        total += torch.autograd.grad(module(at, edges)[0, 2], at)[0] / 20
+    assert_close(result.values["nodes"], (nodes * total).numpy(), FLOAT32)
+    assert len(result) == 1
