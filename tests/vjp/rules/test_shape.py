@@ -420,6 +420,24 @@ def test_dropout_in_training_that_drops_nothing():
     np.testing.assert_array_equal(got, 2 * x)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_ratio_of_dropout_in_training(training):
+    text = """
+        <ir_version: 8, opset_import: ["": 18]>
+        g (float[100] x, float r, bool t) => (float[100] y) { y = Dropout <seed = 1> (x, r, t) }
+    """
+    model = augment(parser.parse_model(text), wrt=["r"])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x = np.linspace(1, 2, 100, dtype=np.float32)
+    feeds = {"x": x, "r": np.array(0.25, np.float32), "t": np.array(training)}
+    feeds["igrt/cotangent/y"] = x
+    y, got = session.run(["y", "igrt/grad/r"], feeds)
+    # y = m x/(1 - r) at the mask that was drawn, so dy/dr = y/(1 - r); a sum of 100 floats
+    expected = (x.astype(np.float64) * y).sum() / 0.75 if training else 0.0
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert got.shape == () and (y == 0).any() == training
+
+
 def test_the_ratio_of_dropout_gets_nothing():
     text = """
         <ir_version: 8, opset_import: ["": 18]>
