@@ -225,9 +225,13 @@ def _ranked(part: onnx.ModelProto, session: SessionMaker, feeds: Feeds) -> onnx.
 
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
-        found = together.run_forward(feeds)
+        return agree(together.run_forward(feeds), alone)
     except IgrtError:  # does not load or run with two rows: not that way
         return False
+
+
+def agree(found: Array, alone: Array) -> bool:
+    """Whether rows that were run together have the outputs of each alone."""
     finite = np.isfinite(alone)
     if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
         return False
@@ -235,4 +239,4 @@ def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
 
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "agree", "open_engine"]

@@ -18,7 +18,7 @@ from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
-from igrt.engine import Engine, open_engine
+from igrt.engine import Engine, agree, open_engine
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
@@ -37,6 +37,7 @@ from igrt.specs import Array, Display, Feeds, TensorSpec
 from igrt.stage import Batching, NotRows, batching
 from igrt.stage.cut import cut
 from igrt.targets import Target
+from igrt.vjp import advice
 from igrt.vjp.augment import differentiable
 
 
@@ -47,8 +48,9 @@ class Explainer:
     Args:
         model: Path, bytes or onnx.ModelProto.
         of: Name of the tensor to explain; the first float output by default.
-        wrt: Names of the tensors attributed, inputs or any intermediate ones; all float inputs by
-            default. For an intermediate tensor the path runs in its space.
+        wrt: Names of the tensors attributed, inputs or any intermediate ones. By default all float
+            inputs and, for an input of token numbers or texts, the rows that it looks up in an
+            embedding. For an intermediate tensor the path runs in its space.
         provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
         memory: Byte budget of a run; a share of what is free by default.
@@ -90,6 +92,7 @@ class Explainer:
         found = differentiable(normal, wrt=wrt, of=of)
         self.of: TensorSpec = found.of
         """Spec of the explained output."""
+        self._cut = advice.cut_paths(found.graph, found.found)
         self.wrt: tuple[TensorSpec, ...] = found.wrt
         """Specs of the attributed tensors."""
         for spec in (self.of, *self.wrt):
@@ -107,6 +110,7 @@ class Explainer:
         self._engine: Engine | None = None
         self._layout: Batching | None = None
         self._prologue: Session | None = None
+        self._sequence: bool | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -121,6 +125,41 @@ class Explainer:
         attributed = fed.intersection(s.name for s in self.wrt)
         floats = {s.name for s in inputs if s.is_float}
         return batching(inputs, frozenset(attributed or floats or fed))
+
+    def _layout_of(self, inputs: Feeds | Any) -> Batching:
+        """The batching for some inputs: an only axis may be a batch of numbers, or a sequence."""
+        layout = self._batching
+        if {s.rank for s in self._graph.inputs if s.name in layout.inputs} != {1}:
+            return layout
+        if self._sequence is None:
+            self._sequence = not self._apart(inputs, layout)
+        return Batching(frozenset(), fixed=False) if self._sequence else layout
+
+    def _apart(self, inputs: Feeds | Any, layout: Batching) -> bool:
+        """Whether two elements along the only axis of the inputs give what each gives alone."""
+        try:
+            feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
+        except InputError:  # one axis more, for instance: examples of sequences
+            return False
+        part = prune(self._normal, [self.of.name], keep_inputs=False)
+        pair = {}
+        for spec in Graph(part).inputs:
+            a = feeds[spec.name]
+            last = (0.5 * a[-1:]).astype(a.dtype) if spec.is_float else a[-1:]
+            pair[spec.name] = np.concatenate([a[:1], last]) if spec.name in layout.inputs else a[0]
+        session = self._session(part)
+        try:
+            alone = [
+                session.run(
+                    [self.of.name],
+                    {n: a[k : k + 1] if n in layout.inputs else a for n, a in pair.items()},
+                )[0]
+                for k in range(2)
+            ]
+            together = session.run([self.of.name], pair)[0]
+        except IgrtError:  # too short for one of its operators
+            return False
+        return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
 
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
@@ -252,7 +291,7 @@ class Explainer:
         Then a row does not run alone, or the inputs differ in the number of rows, and they do run
         all together. What has run once decides for later calls.
         """
-        layout, first = self._layout or self._batching, self._engine is None
+        layout, first = self._layout or self._layout_of(inputs), self._engine is None
         try:
             return self._place(inputs, baselines, layout)
         except NotRows as error:
@@ -360,6 +399,7 @@ class Explainer:
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
             **({"quantised": self._quantised} if self._quantised else {}),
+            **({"locally_constant": self._cut} if self._cut else {}),
         }
 
 

@@ -118,7 +118,10 @@ def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[A
         raise InputError(
             f"input {spec} has {len(shape)} axes; "
             f"an array of the shape {list(array.shape)} was given",
-            hint="give one example, or several along the first axis",
+            hint="give one example, or several along the first axis"
+            if batched
+            else "it has no batch axis: give one example at a time"
+            + (" or leave it out of `wrt`" if array.ndim == len(inner) + 1 else ""),
         )
     for got, want in zip(array.shape[1:], inner, strict=True):
         if isinstance(want, int) and got != want:

@@ -354,3 +354,31 @@ def test_inputs_that_differ_in_rows_and_do_not_run_together_are_refused():
     feeds = {"x": np.ones((3, 2), np.float32), "links": np.ones((2, 2), np.float32)}
     with pytest.raises(InputError, match="different numbers of examples"):
         explainer.explain(feeds, target=(0, 0))
+
+
+# -- inputs with one axis -------------------------------------------------------------------------
+
+
+def one_axis(body):
+    text = '<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y) ' + body
+    return onnx.parser.parse_model(text)
+
+
+def test_an_only_axis_along_which_elements_meet_is_a_sequence():
+    """y = x · Σ x: at the element 1, ∫ d/dx is (x₀ x₁, x₁² + x₀ x₁ …) from a baseline of zeros."""
+    model = one_axis("{ s = ReduceSum(x) y = Mul(x, s) }")
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    result = igrt.explain(model, x, target=1, n_steps=3)
+    # y₁ = x₁ Σ x is of degree 2: ∂/∂x_i at t·x is t·x₁, and t·(Σ x + x₁) for i = 1; ∫ t = 1/2
+    expected = x * (x[1] + np.array([0, x.sum(), 0])) / 2
+    np.testing.assert_allclose(result.values["x"], expected, rtol=1e-6)  # float32
+    with pytest.raises(InputError, match="has 1 axes") as caught:
+        igrt.explain(model, np.stack([x, x]), target=1)
+    assert "no batch axis" in caught.value.hint and "wrt" in caught.value.hint
+
+
+def test_an_only_axis_along_which_they_do_not_is_the_batch():
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    result = igrt.explain(one_axis("{ y = Mul(x, x) }"), x, n_steps=3)
+    np.testing.assert_allclose(result.values["x"], x**2, rtol=1e-6)
+    assert len(result) == 3

@@ -53,10 +53,12 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
     varies = set(wrt)
     useful = graph.ancestors(of)
     counts = set[str]()
+    stops: dict[str, tuple[int, str]] = {}
     carriers: dict[int, list[Edge]] = {}
     for index in sorted(useful):
         proto = graph.nodes[index]
         domain = "" if proto.domain == "ai.onnx" else proto.domain
+        _stop(found, stops, all_inputs(proto))
         if any(True for _ in subgraphs(proto)):
             traced = _trace(graph, index, varies)
             if traced.missing:
@@ -88,7 +90,10 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
             carriers.setdefault(index, []).append(i)
         if index in carriers or index in found.missing:
             varies.update(smooth)
+            others = set(proto.output).difference(smooth, [""])
+            stops |= {o: (index, formals[inputs[0]]) for o in others}
             counts.update(smooth[:1] if stands else ())
+    _stop(found, stops, of)
     found.varying.update(of & varies)
     wanted = set(of)
     for index in sorted(useful, reverse=True):
@@ -102,6 +107,15 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
             wanted.update(_tensor(proto, e) for e in carriers[index])
     found.reached.update(wrt & wanted if found.varying else ())
     return found
+
+
+def _stop(found: Reach, stops: Mapping[str, tuple[int, str]], names: Iterable[str]) -> None:
+    """Note that paths end where whole numbers that come with floats are read: TopK's indices."""
+    for name in names:
+        if name in stops:
+            index, formal = stops[name]
+            if formal not in found.blocked.setdefault(index, []):
+                found.blocked[index].append(formal)
 
 
 def _trace(graph: Graph, index: int, varies: set[str]) -> Traced:

@@ -19,12 +19,13 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.tree import DecisionTreeRegressor  # noqa: E402
 
-# three thousand iterations do not have to converge for a gradient to be one
+# two hundred iterations do not have to converge for a gradient to be one
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:UserWarning")
 
 # the export computes in float32: a dozen of operations at 1e-7 each
 FLOAT32 = 1e-5
 OPSET = 18
+NET = {"activation": "tanh", "max_iter": 200, "random_state": 0}
 
 
 def exported(model, x):
@@ -98,7 +99,9 @@ def test_linear_regression_of_two_targets(diabetes, cotangent):
 
 def test_mlp_classifier(iris, cotangent):
     x, y = iris
-    model = MLPClassifier((8, 6), activation="tanh", max_iter=200, random_state=0).fit(x, y)
+    model = MLPClassifier(
+        hidden_layer_sizes=(8, 6), activation="tanh", max_iter=200, random_state=0
+    ).fit(x, y)
     p, found = gradient(exported(model, x), x[:5], "probabilities", cotangent)
     wide = x[:5].astype(np.float64)
     expected = model.predict_proba(wide)
@@ -108,7 +111,9 @@ def test_mlp_classifier(iris, cotangent):
 
 def test_mlp_regressor(diabetes, cotangent):
     x, y = diabetes
-    model = MLPRegressor((8,), activation="tanh", max_iter=200, random_state=0).fit(x, y)
+    model = MLPRegressor(
+        hidden_layer_sizes=(8,), activation="tanh", max_iter=200, random_state=0
+    ).fit(x, y)
     ct = cotangent[:, :1]
     y_found, found = gradient(exported(model, x), x[:5], "variable", ct)
     wide = x[:5].astype(np.float64)
@@ -148,5 +153,4 @@ def test_trees_are_refused(iris, model, of):
     x, y = iris
     with pytest.raises(IgrtError, match="TreeEnsemble") as caught:
         igrt.Explainer(exported(model.fit(x, y), x), of=of, provider="cpu")
-    print(type(caught.value), caught.value)
-    assert caught.value.hint
+    assert "step functions" in caught.value.hint

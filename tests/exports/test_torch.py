@@ -78,6 +78,24 @@ def test_gradient_is_torchs(exported, name, how):
         assert_close(mine, theirs, FLOAT32)
 
 
+@pytest.mark.parametrize("how", [SCRIPT[2], DYNAMO[0]], ids=str)
+@pytest.mark.parametrize("name", ["text_transformer", "decoder"])
+def test_tokens_are_attributed_at_their_embedding(exported, name, how):
+    """By default, beside the float inputs; the attributions add up to the change of the score."""
+    path, truth = exported(name, how), torch_exports.truth(name, rows=3)
+    explainer = igrt.Explainer(path, provider="cpu")
+    lookup = torch_exports.lookup_of(path, "tokens")
+    assert {s.name for s in explainer.wrt} == {lookup, *truth.gradients}
+    target = 1 if name == "text_transformer" else (3, 1)
+    result = explainer.explain(truth.feeds, target=target, tolerance=1e-3)
+    at = (slice(None), *np.atleast_1d(target))
+    assert_close(result.output, truth.outputs[0][at], FLOAT32)
+    assert result.values[lookup].shape == truth.lookup.shape
+    # the tolerance is relative to the L1 norm of the attribution
+    norm = sum(np.abs(v).reshape(3, -1).sum(axis=1) for v in result.values.values())
+    assert (np.abs(result.delta) <= 1e-3 * norm).all()
+
+
 def midpoint_attribution(name, truth, target, n_steps):
     """(x − x') · mean of the gradient at the midpoints, in float64, by torch alone."""
     module = torch_nets.seeded(name)[0].double()

@@ -55,7 +55,9 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(
             f"opset {version} cannot be raised to {OLDEST}: {reason}",
-            hint=f"export the model with opset {OLDEST} or newer",
+            hint="it uses operators that no runtime for ONNX knows; export it in standard ones"
+            if "No opset import for domain" in reason
+            else f"export the model with opset {OLDEST} or newer",
         ) from None
     if version < 11:
         _keep_positions(raised)
