@@ -17,7 +17,8 @@ from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.specs import Array, Dim, TensorSpec
-from igrt.vjp.augment import missing_rules, survey
+from igrt.vjp.advice import cut_paths, lookups
+from igrt.vjp.survey import missing_rules, survey
 
 _MOST_OUTPUTS = 32
 _LARGEST = 50_000_000
@@ -59,11 +60,14 @@ def _qualified(node: onnx.NodeProto) -> str:
 
 
 def _explainable(graph: Graph) -> list[dict[str, Any]]:
-    """One verdict per float output and float input."""
+    """One verdict per output and input, and per embedding lookup behind an input."""
+    inputs: list[TensorSpec] = []
+    for spec in graph.inputs:
+        inputs += [spec, *map(graph.spec, [] if spec.is_float else lookups(graph, spec.name))]
     return [
         {"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt)
         for of in graph.outputs[:_MOST_OUTPUTS]
-        for wrt in graph.inputs
+        for wrt in dict.fromkeys(inputs)
     ]
 
 
@@ -71,7 +75,9 @@ def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
     if not of.is_float:
         return {"verdict": f"no: the output is {of.dtype}", "because": []}
     if not wrt.is_float:
-        return {"verdict": f"no: the input is {wrt.dtype}", "because": []}
+        names = lookups(graph, wrt.name)
+        because = [f"what it looks up is attributed to: {', '.join(names)}"] if names else []
+        return {"verdict": f"no: the input is {wrt.dtype}", "because": because}
     full, found = survey(graph, of.name, [wrt.name])
     if found.missing:
         return {
@@ -80,8 +86,8 @@ def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
         }
     if found.reached:
         return {"verdict": "yes", "because": []}
-    if found.blocked:
-        blockers = [f"{full.nodes[i].op_type} {full.nodes[i].name}" for i in sorted(found.blocked)]
+    blockers = cut_paths(full, found)
+    if blockers:
         return {"verdict": "no: locally constant on the way", "because": blockers[:8]}
     return {"verdict": "zero: the output does not depend on it", "because": []}
 

@@ -56,7 +56,7 @@ HEAD = '<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]> g '
 VERDICTS = {
     "rounded": (
         "(float[N,3] x) => (float[N,3] y) { y = Round(x) }",
-        ["y with respect to x: no: locally constant on the way", "    Round Round_0"],
+        ["y with respect to x: no: locally constant on the way", "    Round_0 (Round)"],
     ),
     "argmax": (
         "(float[N,3] x) => (int64[N,1] y) { y = ArgMax<axis = 1>(x) }",
@@ -65,6 +65,20 @@ VERDICTS = {
     "whole": (
         "(int64[N,3] x) => (float[N,3] y) { y = Cast<to = 1>(x) }",
         ["y with respect to x: no: the input is int64"],
+    ),
+    "tokens": (
+        "(int64[N,3] x) => (float[N,3] y) <float[2, 3] table = {1, 2, 3, 4, 5, 6}> "
+        "{ row = Gather(table, x) s = Tanh(row) "
+        "y = ReduceSum<keepdims = 0>(s) }",
+        [
+            "y with respect to x: no: the input is int64",
+            "    what it looks up is attributed to: row",
+            "y with respect to row: yes",
+        ],
+    ),
+    "sized": (
+        "(float[N,3] x, float[N,3] z) => (float[N,3] y) { s = Shape(z) y = Reshape(x, s) }",
+        ["y with respect to z: zero: the output does not depend on it"],
     ),
     "unused": (
         "(float[N,3] x, float[N,3] z) => (float[N,3] y) { y = Tanh(x) }",
