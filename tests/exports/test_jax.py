@@ -7,7 +7,7 @@ import pytest
 import igrt
 
 jax = pytest.importorskip("jax", reason="networks in JAX")
-jax2onnx = pytest.importorskip("jax2onnx", reason="exports by jax2onnx: pip install '.[peers]'")
+jax2onnx = pytest.importorskip("jax2onnx", reason="exports by jax2onnx: pip install '.[test-jax]'")
 nnx = pytest.importorskip("flax.nnx", reason="layers by flax")
 
 import jax.numpy as jnp  # noqa: E402
