@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 import igrt
-from igrt.errors import IgrtError
+from igrt.errors import IgrtError, NoGradientPath
 
 sklearn = pytest.importorskip("sklearn", reason="models by scikit-learn")
 skl2onnx = pytest.importorskip("skl2onnx", reason="exports by skl2onnx")
@@ -16,7 +16,7 @@ from sklearn.ensemble import RandomForestClassifier  # noqa: E402
 from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import StandardScaler  # noqa: E402
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler  # noqa: E402
 from sklearn.tree import DecisionTreeRegressor  # noqa: E402
 
 # two hundred iterations do not have to converge for a gradient to be one
@@ -154,3 +154,15 @@ def test_trees_are_refused(iris, model, of):
     with pytest.raises(IgrtError, match="TreeEnsemble") as caught:
         igrt.Explainer(exported(model.fit(x, y), x), of=of, provider="cpu")
     assert "step functions" in caught.value.hint
+
+
+def test_a_list_of_dictionaries_is_refused_for_the_probabilities_in_front_of_it(iris):
+    """As skl2onnx puts them out by default; the features were named instead."""
+    x, y = iris
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(), LogisticRegression(max_iter=900))
+    proto = skl2onnx.to_onnx(model.fit(x, y), x[:1], target_opset=OPSET)
+    with pytest.raises(NoGradientPath, match="output_probability") as caught:
+        igrt.Explainer(proto, provider="cpu")
+    assert 'of="probabilities"' in caught.value.hint
+    result = igrt.explain(proto, x[:5], of="probabilities", target=1, provider="cpu")
+    assert_close(result.output, model.predict_proba(x[:5].astype(np.float64))[:, 1])

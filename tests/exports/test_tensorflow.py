@@ -10,7 +10,9 @@ import igrt
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 tf = pytest.importorskip("tensorflow", reason="networks in TensorFlow")
-tf2onnx = pytest.importorskip("tf2onnx", reason="exports by tf2onnx: pip install '.[test-tensorflow]'")
+tf2onnx = pytest.importorskip(
+    "tf2onnx", reason="exports by tf2onnx: pip install '.[test-tensorflow]'"
+)
 keras = pytest.importorskip("keras")
 layers = keras.layers
 
