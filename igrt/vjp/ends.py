@@ -10,7 +10,6 @@ from igrt.graph.view import all_inputs
 from igrt.specs import TensorSpec
 from igrt.vjp import advice
 
-
 _LABELS = ("int64", "int32", "string")
 
 
