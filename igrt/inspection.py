@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,20 @@ from igrt.graph import Graph, load
 from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
-from igrt.specs import Array, Dim, TensorSpec
-from igrt.vjp.advice import cut_paths, lookups
+from igrt.specs import Array, TensorSpec
+from igrt.vjp import advice
+from igrt.vjp.ends import default_sources
 from igrt.vjp.survey import missing_rules, survey
 
 _MOST_OUTPUTS = 32
 _LARGEST = 50_000_000
 """Elements up to which an input is made up to try the model."""
 
-_UNKNOWN_SIZE = 8
-"""Size tried for an axis whose size the model leaves open."""
+_MOST_NODES = 8
+"""Nodes named as the reason of one verdict."""
+
+_UNKNOWN_SIZES = (8, 64, 512)
+"""Sizes tried for axes whose size the model leaves open, one after the other."""
 
 
 def inspect(model: ModelLike) -> dict[str, Any]:
@@ -60,56 +63,78 @@ def _qualified(node: onnx.NodeProto) -> str:
 
 
 def _explainable(graph: Graph) -> list[dict[str, Any]]:
-    """One verdict per output and input, and per embedding lookup behind an input."""
-    inputs: list[TensorSpec] = []
-    for spec in graph.inputs:
-        inputs += [spec, *map(graph.spec, [] if spec.is_float else lookups(graph, spec.name))]
+    """One verdict per output and input; for token numbers, per lookup behind them."""
     return [
         {"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt)
         for of in graph.outputs[:_MOST_OUTPUTS]
-        for wrt in dict.fromkeys(inputs)
+        for wrt in (*graph.inputs, *_looked_up(graph))
     ]
 
 
+def _looked_up(graph: Graph) -> list[TensorSpec]:
+    """The embedding lookups that stand for inputs of whole numbers or texts."""
+    inputs = {i.name for i in graph.inputs}
+    return [graph.spec(n) for n in default_sources(graph) if n not in inputs]
+
+
 def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
+    """What comes of one pair: `because` lists nodes, `instead` says what works."""
     if not of.is_float:
-        return {"verdict": f"no: the output is {of.dtype}", "because": []}
+        sources = [s.name for s in _looked_up(graph)] + [i.name for i in graph.inputs if i.is_float]
+        hint = advice.in_front(graph, of.name, [wrt.name] if wrt.is_float else sources)
+        return _said(f"no: the output is {of.dtype}", instead=hint)
+    if of.name in graph.initializers:
+        return _said("no: the output is a stored constant")
     if not wrt.is_float:
-        names = lookups(graph, wrt.name)
-        because = [f"what it looks up is attributed to: {', '.join(names)}"] if names else []
-        return {"verdict": f"no: the input is {wrt.dtype}", "because": because}
+        behind = advice.later(graph, of.name, [wrt.name])
+        hint = f"attribute to what is made of it: {advice.wrt_option(behind)}" if behind else ""
+        return _said(f"no: the input is {wrt.dtype}", instead=hint)
     full, found = survey(graph, of.name, [wrt.name])
     if found.missing:
-        return {
-            "verdict": "no: operators without a gradient rule",
-            "because": missing_rules(full, found),
-        }
+        hint = advice.instead(full, of.name, [wrt.name], found)
+        return _said("no: operators without a gradient rule", missing_rules(full, found), hint)
+    ends = advice.cut_paths(full, found)
     if found.reached:
-        return {"verdict": "yes", "because": []}
-    blockers = cut_paths(full, found)
-    if blockers:
-        return {"verdict": "no: locally constant on the way", "because": blockers[:8]}
-    return {"verdict": "zero: the output does not depend on it", "because": []}
+        return _said("yes" if not ends else f"yes, but {_paths(ends)}")
+    if ends:
+        hint = advice.instead(full, of.name, [wrt.name], found)
+        return _said("no: locally constant on the way", ends[:_MOST_NODES], hint)
+    return _said("zero: the output does not depend on it")
+
+
+def _paths(ends: list[str]) -> str:
+    """How many paths end on the way, and where."""
+    more = f" and {len(ends) - 3} more" if len(ends) > 3 else ""
+    paths = "some paths end" if len(ends) > 1 else "a path ends"
+    return f"{paths} at the locally constant {', '.join(ends[:3])}{more}"
+
+
+def _said(verdict: str, because: list[str] | None = None, instead: str = "") -> dict[str, Any]:
+    said: dict[str, Any] = {"verdict": verdict, "because": because or []}
+    return said | {"instead": instead} if instead else said
 
 
 def _rows(model: ModelLike, graph: Graph) -> str:
     """Whether rows of a batch are independent, tried on random inputs."""
     rng = np.random.default_rng(0)
     try:
-        rows = {s.shape[0] for s in graph.inputs if s.shape and isinstance(s.shape[0], str)}
-        feeds = {s.name: _random(s, rng, rows) for s in graph.inputs}
         explainer = Explainer(model, provider="cpu")
-        return explainer.batching_of(feeds)
-    except IgrtError as error:
+    except InputError as error:
         return f"not tried ({error.message.splitlines()[0]})"
+    except IgrtError:
+        return "not tried, as nothing can be explained by default"
+    for size in _UNKNOWN_SIZES:
+        try:
+            return explainer.batching_of({s.name: _random(s, rng, size) for s in graph.inputs})
+        except InputError as error:
+            reason = error.message.splitlines()[0]
+        except IgrtError:  # a size that does not fit the model's own
+            reason = f"inputs with {', '.join(map(str, _UNKNOWN_SIZES))} along open axes do not run"
+    return f"not tried ({reason})"
 
 
-def _random(spec: TensorSpec, rng: np.random.Generator, rows: Set[Dim]) -> Array:
-    """Numbers for an input; two along its first axis, and along others of the same name."""
-    sizes = [2] + [
-        d if isinstance(d, int) else 2 if d in rows else _UNKNOWN_SIZE
-        for d in (spec.shape or ())[1:]
-    ]
+def _random(spec: TensorSpec, rng: np.random.Generator, size: int) -> Array:
+    sizes = [2] + [d if isinstance(d, int) else size for d in (spec.shape or ())[1:]]
     if spec.shape and isinstance(spec.shape[0], int):
         sizes[0] = spec.shape[0]
     sizes = sizes if spec.shape else []
@@ -119,7 +144,7 @@ def _random(spec: TensorSpec, rng: np.random.Generator, rows: Set[Dim]) -> Array
         raise InputError(f"input {spec} is no tensor of a known type")
     if spec.is_float:
         return rng.standard_normal(sizes).astype(np.float32)
-    return np.zeros(sizes, dtype="object" if spec.dtype == "string" else spec.dtype)
+    return np.zeros(sizes, dtype="U1" if spec.dtype == "string" else spec.dtype)
 
 
 __all__ = ["inspect"]

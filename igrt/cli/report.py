@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import time
 import traceback
@@ -72,7 +74,17 @@ def complain(word: str, message: str, hint: str = "") -> None:
     click.echo(f"{start} {printable(message)}", err=True, color=colour)
     if hint:
         start = click.style("hint:", fg="cyan")
-        click.echo(f"{start} {printable(hint)}", err=True, color=colour)
+        click.echo(f"{start} {printable(as_options(hint))}", err=True, color=colour)
+
+
+def as_options(hint: str) -> str:
+    """A hint with the options of the command line in place of Python's arguments."""
+    hint = re.sub(r'\bof="([^"]*)"', lambda m: f"--of {shlex.quote(m[1])}", hint)
+    return re.sub(
+        r"\bwrt=\[([^]]*)\]",
+        lambda m: " ".join(f"--wrt {shlex.quote(n)}" for n in re.findall(r'"([^"]*)"', m[1])),
+        hint,
+    )
 
 
 def printable(text: str) -> str:
@@ -111,4 +123,13 @@ class ProgressLine:
             click.echo("\r\033[K", err=True, nl=False)
 
 
-__all__ = ["ProgressLine", "complain", "fail", "misused", "print_json", "printable", "unexpected"]
+__all__ = [
+    "ProgressLine",
+    "as_options",
+    "complain",
+    "fail",
+    "misused",
+    "print_json",
+    "printable",
+    "unexpected",
+]

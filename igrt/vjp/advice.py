@@ -96,10 +96,15 @@ def first_floats(graph: Graph, names: Iterable[str]) -> list[str]:
         graph: Normalised model.
         names: Tensors to begin at.
     """
-    found = []
+    found: list[str] = []
     for index in _walk(graph, names, lambda n: n.op_type not in _SIZES):
-        outputs = graph.nodes[index].output
-        found += [o for o in outputs if o and graph.spec(o).is_float and o not in found]
+        node = graph.nodes[index]
+        made = [o for o in node.output if o and graph.spec(o).is_float and o not in found]
+        # what picks from floats that come from elsewhere is not made of the numbers
+        if made and all(_stored(graph, n) for n in node.input if graph.spec(n).is_float):
+            found += made
+        if len(found) >= _TRIES:
+            break
     return found
 
 
@@ -108,8 +113,13 @@ def cut_paths(graph: Graph, found: Reach) -> list[str]:
 
     Sizes and types of tensors are no paths: nothing of the elements is lost there.
     """
-    nodes = [graph.nodes[i] for i in sorted(found.blocked)]
-    return [f"{n.name} ({n.op_type})" for n in nodes if n.op_type not in _SIZES]
+    ends = []
+    for index, formals in sorted(found.blocked.items()):
+        node = graph.nodes[index]
+        # a zero point that follows the data is part of the rounding, which is passed straight
+        if node.op_type not in _SIZES and not all(f.endswith("zero_point") for f in formals):
+            ends.append(f"{node.name} ({node.op_type})")
+    return ends
 
 
 def in_front(graph: Graph, of: str, wrt: Sequence[str], found: Reach | None = None) -> str:
@@ -127,15 +137,19 @@ def in_front(graph: Graph, of: str, wrt: Sequence[str], found: Reach | None = No
     blocked = sorted({*found.blocked, *found.missing}, reverse=True)
     for index in sorted(blocked, key=lambda i: graph.nodes[i].op_type not in _CHOOSING):
         node, good = graph.nodes[index], list[str]()
-        for name in dict.fromkeys(all_inputs(node) if node.op_type not in _SIZES else ()):
+        beside = [o for o in node.output if o in graph.specs]  # scores that come with a label
+        names = [] if node.op_type in _SIZES else [*all_inputs(node), *beside]
+        for name in dict.fromkeys(names):
             if graph.spec(name).is_float and name != of:
                 tried += 1
                 full, seen = survey(graph, name, wrt)
                 computed = any(full.nodes[i].op_type not in _MOVING for i in seen.edges)
                 good += [name] if seen.reached and computed and not seen.missing else []
         if good:
-            options = " or ".join(f'of="{n}"' for n in good[:2])
-            return f"explain what is in front of {node.op_type}: {options}"
+            in_front = [n for n in good if n in all_inputs(node)]
+            options = " or ".join(f'of="{n}"' for n in (in_front or good)[:2])
+            where = "in front of" if in_front else "made beside it by"
+            return f"explain what is {where} {node.op_type}: {options}"
         if tried >= _TRIES:
             break
     return ""

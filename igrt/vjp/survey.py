@@ -10,7 +10,7 @@ from igrt.graph import Graph
 from igrt.graph.normalize.inline import inline_operators
 from igrt.graph.normalize.vendor.lower import refusal
 from igrt.vjp.pullback import Reach, reach
-from igrt.vjp.registry import has_body
+from igrt.vjp.registry import has_body, refused_because
 
 
 def survey(graph: Graph, of: str, wrt: Sequence[str]) -> tuple[Graph, Reach]:
@@ -60,7 +60,7 @@ def missing_rules(graph: Graph, found: Reach) -> list[str]:
         opset = graph.opsets.get("" if node.domain == "ai.onnx" else node.domain, 1)
         key = f"{domain}{node.op_type}-{opset} ({', '.join(sorted(set(formals)))})"
         groups.setdefault(key, []).append(node.name)
-        reasons.setdefault(key, set()).update(filter(None, [refusal(graph, node)]))
+        reasons.setdefault(key, set()).update(filter(None, [_reason(graph, node)]))
     width = max(map(len, groups), default=0)
     lines = []
     for key, names in sorted(groups.items()):
@@ -68,6 +68,11 @@ def missing_rules(graph: Graph, found: Reach) -> list[str]:
         lines.append(f"{key:<{width}}  {nodes}  {', '.join(names[:3])}{', …' * (len(names) > 3)}")
         lines += [f"  {reason}" for reason in sorted(reasons[key])]
     return lines
+
+
+def _reason(graph: Graph, node: onnx.NodeProto) -> str:
+    """Why a node is refused on purpose; empty where nobody said so."""
+    return refused_because(node.domain, node.op_type) or refusal(graph, node)
 
 
 __all__ = ["missing_rules", "survey"]

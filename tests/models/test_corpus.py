@@ -12,6 +12,10 @@ import pytest
 
 import igrt
 from igrt.errors import IgrtError
+from igrt.graph import load
+from igrt.graph.normalize import normalize
+from igrt.inspection import inspect
+from igrt.vjp.augment import differentiable
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("IGRT_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -172,6 +176,31 @@ def follow(path: Path, hint: str) -> None:
         explainer = igrt.Explainer(path, provider="cpu", **arguments)
         assert explainer.of.name == arguments.get("of", explainer.of.name)
         assert "wrt" not in arguments or [s.name for s in explainer.wrt] == arguments["wrt"]
+
+
+LOADED = [n for n, e in EXPECTED.items() if e is None or e.error != "ModelLoadError"]
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_inspect_says_what_happens(name):
+    model = normalize(load(corpus.models(DATA)[name]).model)
+    for entry in inspect(corpus.models(DATA)[name])["explainable"][:8]:
+        arguments = {"of": entry["of"], "wrt": [entry["wrt"]]}
+        if entry["verdict"].startswith(("yes", "zero")):
+            found = differentiable(model, **arguments).found
+            assert bool(found.reached) == entry["verdict"].startswith("yes")
+            continue
+        with pytest.raises(IgrtError) as caught:
+            differentiable(model, **arguments)
+        words = {
+            "no: the output is": "cannot explain",
+            "no: the input is": "cannot attribute",
+            "no: locally": "locally constant",
+            "no: operators": "no gradient rule",
+        }
+        said = next(w for start, w in words.items() if entry["verdict"].startswith(start))
+        assert said in caught.value.message
+        follow(corpus.models(DATA)[name], entry.get("instead", ""))
 
 
 @pytest.mark.parametrize("name", COMPLETE)

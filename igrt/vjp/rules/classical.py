@@ -5,7 +5,7 @@ import numpy as np
 from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
 from igrt.vjp.movement import collect
-from igrt.vjp.registry import vjp
+from igrt.vjp.registry import refuse, vjp
 
 ML = "ai.onnx.ml"
 
@@ -87,6 +87,25 @@ def scaler_x(emit: Emitter, node: Node, ct: Value) -> Value:
     """y = (x - offset)·scale, hence x‾ = ȳ·scale."""
     scale = np.array(node.attr("scale", [1.0]), dtype=ct.dtype)
     return emit.cast(ct * emit.constant(scale), node["X"].dtype)
+
+
+@vjp("Imputer", "X", domain=ML)
+def imputer_x(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y = x, or the stored number where x is the one to replace: x‾ = ȳ, and 0 there."""
+    x, replaced = node["X"], float(node.attr("replaced_value_float", 0.0))
+    there = emit.IsNaN(x) if np.isnan(replaced) else emit.Equal(x, replaced)
+    return emit.masked(ct, emit.Not(there))
+
+
+refuse("CastMap", "its input is a dictionary", ML)
+refuse("DictVectorizer", "its input is a dictionary", ML)
+refuse("SVMClassifier", "its kernels and votes have no rule", ML)
+refuse("SVMRegressor", "its kernels have no rule", ML)
+refuse("ZipMap", "it makes a dictionary: explain the scores in front of it", ML)
+
+_TRAINING = "it is a step of training: no explanation has it on its way"
+for _name in ("Adagrad", "Adam", "Gradient", "Momentum"):
+    refuse(_name, _TRAINING, "ai.onnx.preview.training")
 
 
 def _through(emit: Emitter, node: Node, ct: Value, rows: int) -> Value:

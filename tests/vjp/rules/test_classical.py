@@ -87,6 +87,16 @@ def test_normalizer_leaves_a_row_of_zeros(rng):
     np.testing.assert_array_equal(model.run(["igrt/grad/x"], feeds)[0], ct)
 
 
+@pytest.mark.parametrize("replaced", [1.0, float("nan")])
+def test_imputer_gives_nothing_to_what_it_replaces(replaced):
+    given = {"imputed_value_floats": [9.0], "replaced_value_float": replaced}
+    model = session(augment(build("Imputer", given, 0)))
+    x = np.array([[1, 2, np.nan]], np.float32)
+    ct = np.array([[3, 4, 5]], np.float32)
+    y, got = model.run(["y", "igrt/grad/x"], {"x": x, "igrt/cotangent/y": ct})
+    np.testing.assert_array_equal(got, np.where(y == 9, 0, ct))
+
+
 def test_feature_vectorizer(rng):
     sizes = {"a": [None, 2], "b": [None, 1]}
     model = build("FeatureVectorizer", {"inputdimensions": [2, 1]}, 0, sizes)

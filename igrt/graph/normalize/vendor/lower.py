@@ -19,15 +19,17 @@ from igrt.graph.value import Node, Value
 from igrt.graph.view import Graph, all_inputs
 from igrt.specs import TensorSpec
 
-_UNLISTED = frozenset(
+UNLISTED = frozenset(
     {
         "Affine",
+        "Crop",
         "ImageScaler",
         "LayerNormalization",
         "ParametricSoftplus",
         "Scale",
         "ScaledTanh",
         "SimplifiedLayerNormalization",
+        "ThresholdedRelu",
     }
 )
 """Operators that onnxruntime runs in the default domain although ONNX defines none, or not yet."""
@@ -46,7 +48,7 @@ def claim_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
         n
         for n in model.graph.node
         if n.domain in ("", "ai.onnx")
-        and n.op_type in _UNLISTED
+        and n.op_type in UNLISTED
         and not onnx.defs.has(n.op_type, version, "")
     ]
     for node in claimed:
@@ -271,4 +273,4 @@ def _learn(graph: Graph, emit: Emitter, proto: onnx.NodeProto) -> None:
             graph.specs[spec.name] = spec
 
 
-__all__ = ["claim_vendor", "lower_vendor", "refusal", "rewritten"]
+__all__ = ["UNLISTED", "claim_vendor", "lower_vendor", "refusal", "rewritten"]
