@@ -227,7 +227,8 @@ def operators() -> str:
         lines.append(f"| {_qualified(r)} | {_opsets(r)} | {_cell(r['lowered_to'])} |")
     zeros = ", ".join(_qualified(r) for r in groups["zero"])
     lines += ["", "## Locally constant", "", zeros]
-    lines += ["", "## Refused", "", "| operator | why |", "|---|---|"]
+    lines += ["", "## Refused", "", "So is every other operator of com.microsoft, by its name.", ""]
+    lines += ["| operator | why |", "|---|---|"]
     lines += [f"| {_qualified(r)} | {_cell(r['reason'])} |" for r in groups["refused"]]
     return "\n".join([*lines, ""])
 
