@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
 from igrt.engine import Engine, agree, open_engine
-from igrt.errors import IgrtError, InputError
+from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
@@ -33,7 +34,7 @@ from igrt.runtime.plan import plan
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
 from igrt.specs import Array, Display, Feeds, TensorSpec
-from igrt.stage import Batching, batching
+from igrt.stage import Batching, NotRows, batching
 from igrt.stage.cut import cut
 from igrt.targets import Target
 from igrt.vjp import advice
@@ -107,6 +108,7 @@ class Explainer:
         )
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._layout: Batching | None = None
         self._prologue: Session | None = None
         self._sequence: bool | None = None
 
@@ -161,9 +163,9 @@ class Explainer:
 
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
-        layout = self._layout_of(inputs)
-        feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
-        return self._engine_for(self._ends(feeds, None, layout), layout).note
+        with suppress(NonFiniteError):  # from made-up inputs; how rows go in is known by then
+            return self._placed(inputs, None).engine.note
+        return "" if self._engine is None else self._engine.note
 
     def explain(
         self,
@@ -213,12 +215,9 @@ class Explainer:
                 hint="leave it out to take as long as it takes",
             )
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
-        layout = self._layout_of(inputs)
-        feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
-        ends = self._ends(feeds, baselines, layout)
-        engine, count = self._engine_for(ends, layout), ends.count
-
-        outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(count))
+        placed = self._placed(inputs, baselines)
+        layout, ends, engine, outputs = placed.layout, placed.ends, placed.engine, placed.outputs
+        count = ends.count
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets = len(next(iter(ends.baselines.values()))) // count
@@ -256,7 +255,7 @@ class Explainer:
         )
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
-        keep = layout.batched and not (unbatched and rows == 1)
+        keep = layout.batched and not (placed.bare and rows == 1)
         return Attribution(
             values=values if keep else {n: v[0] for n, v in values.items()},
             target=picked.index,
@@ -284,6 +283,37 @@ class Explainer:
             batched=keep,
             display=display or Display(),
         )
+
+    def _placed(self, inputs: Any, baselines: Any) -> _Placed:
+        """The inputs as rows of a batch, or all as one example, whichever the model runs with.
+
+        An open axis in front may count something else than examples, such as the nodes of a graph.
+        Then a row does not run alone, or the inputs differ in the number of rows, and they do run
+        all together. What has run once decides for later calls.
+        """
+        layout, first = self._layout or self._layout_of(inputs), self._engine is None
+        try:
+            return self._place(inputs, baselines, layout)
+        except NotRows as error:
+            refusal = error.__cause__ or InputError(error.message, hint=error.hint)
+        whole = Batching(frozenset(), fixed=False)
+        if not first or layout.fixed:
+            raise refusal from None
+        try:
+            placed = self._place(inputs, baselines, whole)
+        except IgrtError:
+            self._engine = None
+            raise refusal from None
+        self._layout = whole
+        return placed
+
+    def _place(self, inputs: Any, baselines: Any, layout: Batching) -> _Placed:
+        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        ends = self._ends(feeds, baselines, layout)
+        engine = self._engine_for(ends, layout)
+        rows = np.arange(ends.count)
+        outputs = engine.forward(ends.inputs, ends.others, ends.shared, rows)
+        return _Placed(layout, bare, ends, engine, outputs)
 
     def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
         """Where the paths end and begin, and what else the model is fed with."""
@@ -416,6 +446,26 @@ class _Ends:
     others: dict[str, Array]
     shared: dict[str, Array]
     count: int
+
+
+@final
+@dataclass(frozen=True)
+class _Placed:
+    """Inputs in the way that the model takes them.
+
+    Args:
+        layout: Which inputs have a batch axis.
+        bare: Whether the user left that axis out.
+        ends: Where the paths end and begin.
+        engine: What runs them.
+        outputs: The explained output at the inputs, [examples, …].
+    """
+
+    layout: Batching
+    bare: bool
+    ends: _Ends
+    engine: Engine
+    outputs: Array
 
 
 def _probe(x: Array, b: Array) -> Array:

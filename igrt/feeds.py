@@ -9,7 +9,7 @@ import numpy as np
 
 from igrt.errors import InputError, did_you_mean
 from igrt.specs import Array, TensorSpec, as_native
-from igrt.stage import Batching
+from igrt.stage import Batching, NotRows
 
 
 def example_feeds(
@@ -55,7 +55,7 @@ def example_feeds(
     examples = max(counts.values(), default=1)
     for name, count in counts.items():
         if count not in (1, examples):
-            raise InputError(
+            raise NotRows(
                 f"inputs have different numbers of examples: {counts}",
                 hint="give every input one row per example",
             )

@@ -96,7 +96,7 @@ def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
     ends = advice.cut_paths(full, found)
     if found.reached:
         return _said("yes" if not ends else f"yes, but {_paths(ends)}")
-    if found.blocked:
+    if ends:
         hint = advice.instead(full, of.name, [wrt.name], found)
         return _said("no: locally constant on the way", ends[:_MOST_NODES], hint)
     return _said("zero: the output does not depend on it")

@@ -327,6 +327,35 @@ def test_provenance_names_model_versions_and_options(tmp_path):
     assert result.provider == "CPUExecutionProvider"
 
 
+DENSE = """
+<ir_version: 8, opset_import: ["": 18]>
+net (float[nodes, 2] x, float[nodes, nodes] links) => (float[nodes, 2] y) {
+    mixed = MatMul (links, x)
+    y = Tanh (mixed)
+}
+"""
+
+
+def test_nodes_of_a_graph_are_one_example():
+    """No node runs without the others, so the open axis does not count examples."""
+    explainer = igrt.Explainer(parser.parse_model(DENSE), wrt=["x"], provider="cpu")
+    rng = np.random.default_rng(0)
+    feeds = {n: rng.random(s, dtype=np.float32) for n, s in (("x", (3, 2)), ("links", (3, 3)))}
+    result = explainer.explain(feeds, target=(1, 0))
+    total = feeds["links"][1] @ feeds["x"][:, 0]
+    expected = np.zeros((3, 2))
+    expected[:, 0] = feeds["links"][1] * feeds["x"][:, 0] * np.tanh(total) / total
+    assert result.values["x"] == pytest.approx(expected, abs=1e-6)
+    assert explainer.explain(feeds, target=(2, 1)).values["x"].shape == (3, 2)
+
+
+def test_inputs_that_differ_in_rows_and_do_not_run_together_are_refused():
+    explainer = igrt.Explainer(parser.parse_model(DENSE), provider="cpu")
+    feeds = {"x": np.ones((3, 2), np.float32), "links": np.ones((2, 2), np.float32)}
+    with pytest.raises(InputError, match="different numbers of examples"):
+        explainer.explain(feeds, target=(0, 0))
+
+
 # -- inputs with one axis -------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def unexpected(error: Exception, *, as_json: bool) -> int:
 
 def _print_error(kind: str, message: str, hint: str, as_json: bool) -> None:
     if as_json:
-        print_json({"error": {"type": kind, "message": message, "hint": hint}})
+        print_json({"error": {"type": kind, "message": message, "hint": as_options(hint)}})
     complain("error", message, hint)
 
 

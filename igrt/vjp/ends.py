@@ -10,6 +10,8 @@ from igrt.graph.view import all_inputs
 from igrt.specs import TensorSpec
 from igrt.vjp import advice
 
+_LABELS = ("int64", "int32", "string")
+
 
 def explained_output(graph: Graph, of: str | None) -> TensorSpec:
     """The spec of the tensor to explain; the first float output by default.
@@ -34,7 +36,8 @@ def _inner_outputs(graph: Graph, outputs: Sequence[str]) -> str:
     """A hint: the float tensor in front of the ArgMax, TopK, Cast … that outputs come from."""
     given = default_sources(graph)
     sources = given or advice.first_floats(graph, [i.name for i in graph.inputs])
-    for name in outputs if sources else ():
+    # of a classifier, the scores say more than the label, whose nearest floats are the features
+    for name in sorted(outputs, key=lambda n: graph.spec(n).dtype in _LABELS) if sources else ():
         if found := advice.in_front(graph, name, sources):
             return found + ("" if given else f", {advice.wrt_option(sources)}")
     return next(filter(None, (advice.trees(graph, n) for n in outputs)), "")

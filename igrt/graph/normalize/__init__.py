@@ -22,6 +22,7 @@ from igrt.graph.normalize.quantised.policy import (
 )
 from igrt.graph.normalize.quantised.seams import float_seams
 from igrt.graph.normalize.sequences import unpack_sequences
+from igrt.graph.normalize.sizes import compute_sizes
 from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
 from igrt.graph.normalize.vendor.reserved import free_names
 from igrt.graph.valid import blamed
@@ -51,12 +52,11 @@ def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx
 def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = free_names(
-        close_stored(drop_hidden(copy))
-    )  # first: what follows pins a newer IR version
+    # first, since what follows pins a newer IR version
+    copy = free_names(close_stored(drop_hidden(copy)))
     copy = claim_vendor(sort_nodes(inline_functions(copy)))
     copy = raise_opset(copy, oldest_for(copy, OLDEST))
-    copy = lower_vendor(trim_inputs(copy))
+    copy = lower_vendor(compute_sizes(trim_inputs(copy)))
     if float_seams(copy):
         copy = lower_vendor(copy)  # what moves whole numbers in a body has their steps only now
     copy = unpack_sequences(copy)
@@ -66,6 +66,7 @@ def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
 
 __all__ = [
     "close_stored",
+    "compute_sizes",
     "drop_hidden",
     "inline_functions",
     "keep_masks",

@@ -15,6 +15,7 @@ from igrt.graph.normalize.quantised.pointwise import MOVING, joined, moved
 from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, Lowering, find
 from igrt.graph.normalize.within import carried_on, replace_nodes
 from igrt.graph.onnx_types import value_info
+from igrt.graph.valid import why_unknown
 from igrt.graph.value import Node, Value
 from igrt.graph.view import Graph, all_graphs, all_inputs, subgraphs
 from igrt.specs import TensorSpec
@@ -217,7 +218,10 @@ _COUNTS = "it computes with whole numbers that stand for real ones, and cannot b
 
 
 def refusal(graph: Graph, proto: onnx.NodeProto) -> str:
-    """Why a node that is not standard was left as it is; empty for a standard one."""
+    """Why a node is not standard and was left as it is; empty for a standard one."""
+    unknown = why_unknown(proto, graph.opsets)
+    if unknown:
+        return unknown
     if proto.domain in LAID_OUT:
         return f"{LAID_OUT[proto.domain]}; take the model from before onnxruntime optimised it"
     if proto.domain != VENDOR:
