@@ -118,7 +118,9 @@ def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[A
         raise InputError(
             f"input {spec} has {len(shape)} axes; "
             f"an array of the shape {list(array.shape)} was given",
-            hint="give one example, or several along the first axis",
+            hint="give one example, or several along the first axis"
+            if batched
+            else "give one example; the model has no batch axis for several",
         )
     for got, want in zip(array.shape[1:], inner, strict=True):
         if isinstance(want, int) and got != want:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import version_converter
 
@@ -87,11 +89,11 @@ def _refuse_mistyped(graph: onnx.GraphProto, version: int) -> None:
             _refuse_mistyped(body, version)
         if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, version, ""):
             continue
-        formal = onnx.defs.get_schema(node.op_type, version, "").attributes
+        formal: dict[str, Any] = onnx.defs.get_schema(node.op_type, version, "").attributes
         where, given = f"{node.op_type} (`{node.name or ', '.join(node.output)}`)", set[str]()
         for attribute in node.attribute:
             name, kind = attribute.name, attribute.type
-            if name in given or (name in formal and formal[name].type.value != kind):
+            if name in given or (name in formal and int(formal[name].type) != kind):
                 wrong = "twice" if name in given else f"as {_kind(kind)}"
                 raise ModelLoadError(
                     f"{where} at opset {version} has its attribute `{name}` {wrong}",
