@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import onnx
 
+from igrt.graph.normalize.ceilings import drop_ceilings
 from igrt.graph.normalize.dropout import keep_masks
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
@@ -48,7 +49,7 @@ def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = raise_opset(claim_vendor(sort_nodes(inline_functions(copy))))
     copy = unpack_sequences(lower_vendor(trim_inputs(copy)))
     copy = dequantise(copy) if quantised == DEQUANTISE else copy
-    return name_nodes(keep_masks(copy))
+    return name_nodes(keep_masks(drop_ceilings(copy)))
 
 
 __all__ = [

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from string import ascii_letters
 
+from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
 from igrt.specs import Dim, TensorSpec
 from igrt.vjp.broadcast import sum_to
@@ -19,6 +20,8 @@ def einsum(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
     operands = [v for v in node.inputs if v is not None]
     equation = str(node.attr("equation")).replace(" ", "")
     terms, output, fresh = _spelled_out(equation, [v.rank for v in operands])
+    dims = _dims(terms, operands)
+    _refuse_mistaken(equation, {e: d for e, d in dims.items() if e in equation and e in output})
     x, target, units = operands[index], "", []
     for axis, letter in enumerate(terms[index]):
         if letter in target:
@@ -44,10 +47,20 @@ def einsum(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
         lost = [axis for axis, letter in enumerate(target) if letter not in known]
         value = emit.Unsqueeze(value, lost)
     axes = list(_axes(x, terms[index]))
-    dims = _dims(terms, operands)
     if kept != target or any(e not in output and _stretches(d, dims[e]) for d, e in axes):
         value = emit.Expand(value, emit.shape(x))
     return sum_to(emit, value, x) if any(_stretched(d, dims[e]) for d, e in axes) else value
+
+
+def _refuse_mistaken(equation: str, dims: dict[str, list[Dim]]) -> None:
+    """ONNX's inference takes the size 1 for that of the output, and what follows for as small."""
+    for letter, sizes in dims.items():
+        if 1 in sizes and any(isinstance(d, int) and d != 1 for d in sizes):
+            raise UnsupportedOperator(
+                f"{letter} in {equation} stands for axes of the sizes {sizes}, for which ONNX "
+                "infers no size",
+                hint="expand the operand first",
+            )
 
 
 def _axes(x: Value, term: str) -> Iterator[tuple[Dim, str]]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from igrt.errors import UnsupportedOperator
+
 
 @pytest.mark.parametrize(
     ("equation", "shapes"),
@@ -53,6 +55,8 @@ def test_axes_of_size_1_are_broadcast(check_vjp, rng, equation, shapes):
     # with known sizes ONNX infers the size 1 for the output, and onnxruntime believes it
     arrays = [rng.standard_normal(s) for s in shapes]
     check_vjp("Einsum", *arrays, equation=equation, symbolic=("all",))
+    with pytest.raises(UnsupportedOperator, match="infers no size"):
+        check_vjp("Einsum", *arrays, equation=equation, symbolic=("static",))
 
 
 def test_opset_12(check_vjp, rng):
