@@ -90,6 +90,16 @@ def test_the_same_in_a_body():
         raise_opset(model)
 
 
+def test_the_batch_axis_of_the_first_scan():
+    body = (
+        "b (float[2] s, float[2] e) => (float[2] o, float[2] w) { o = Add (s, e)  w = Mul (s, e) }"
+    )
+    head = "g (float[3, 4, 2] x, float[3, 2] i) => (float[3, 2] f, float[3, 4, 2] y)"
+    scan = f"f, y = Scan <num_scan_inputs = 1, body = {body}> (, i, x)"
+    with pytest.raises(ModelLoadError, match=r"Scan .* batch axis"):
+        raise_opset(parse(8, f"{head} {{ {scan} }}"))
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

@@ -49,7 +49,7 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if version >= OLDEST:
         return model
     _refuse_unknown(model, version)
-    _refuse_mistyped(model.graph, version)
+    _refuse_inconvertible(model.graph, version)
     if version < MODERN:
         model = modernise(model)
     # below IR version 4 the converter insists on stored tensors being listed as inputs as well
@@ -82,15 +82,24 @@ def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
         )
 
 
-def _refuse_mistyped(graph: onnx.GraphProto, version: int) -> None:
-    """The converter ends the process at an attribute of another type, or one given twice."""
+def _refuse_inconvertible(graph: onnx.GraphProto, version: int) -> None:
+    """The converter ends the process at an attribute of another type, or one given twice.
+
+    And it changes what is fed to a Scan of opset 8.
+    """
     for node in graph.node:
         for body in subgraphs(node):
-            _refuse_mistyped(body, version)
+            _refuse_inconvertible(body, version)
         if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, version, ""):
             continue
-        formal: dict[str, Any] = onnx.defs.get_schema(node.op_type, version, "").attributes
         where, given = f"{node.op_type} (`{node.name or ', '.join(node.output)}`)", set[str]()
+        if node.op_type == "Scan" and version == 8:
+            raise ModelLoadError(
+                f"{where} at opset 8 has a batch axis, which ONNX's converter takes from the "
+                "model's inputs",
+                hint="export the model with opset 9 or newer",
+            )
+        formal: dict[str, Any] = onnx.defs.get_schema(node.op_type, version, "").attributes
         for attribute in node.attribute:
             name, kind = attribute.name, attribute.type
             if name in given or (name in formal and int(formal[name].type) != kind):
