@@ -12,7 +12,7 @@ from igrt.graph.normalize.dropout import keep_masks
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
 from igrt.graph.normalize.opset import raise_opset
-from igrt.graph.normalize.optional import close_stored, drop_hidden, trim_inputs
+from igrt.graph.normalize.optional import close_stored, drop_hidden, name_parts, trim_inputs
 from igrt.graph.normalize.order import sort_nodes
 from igrt.graph.normalize.quantised.dequantise import dequantise
 from igrt.graph.normalize.quantised.policy import DEQUANTISE, STRAIGHT_THROUGH, check_policy
@@ -45,7 +45,9 @@ def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx
 def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = close_stored(drop_hidden(copy))  # first: what follows pins a newer IR version
+    copy = name_parts(
+        close_stored(drop_hidden(copy))
+    )  # first: what follows pins a newer IR version
     copy = raise_opset(claim_vendor(sort_nodes(inline_functions(copy))))
     copy = unpack_sequences(lower_vendor(trim_inputs(copy)))
     copy = dequantise(copy) if quantised == DEQUANTISE else copy

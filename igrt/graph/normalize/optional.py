@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import onnx
+
+from igrt.graph.view import subgraphs
 
 
 def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -14,6 +19,34 @@ def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
         while node.input and not node.input[-1]:
             node.input.pop()
     return model
+
+
+def name_parts(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a name for each part of every Split; onnxruntime 1.32 crashes at one without.
+
+    The names are those of no other tensor.
+    """
+    if not any(_nameless(n) for n in _nodes(model.graph)):
+        return model
+    taken = {name for n in _nodes(model.graph) for name in (*n.input, *n.output)}
+    for node in _nodes(model.graph):
+        for i in range(len(node.output)) if _nameless(node) else ():
+            if not node.output[i]:
+                free = (f"igrt/part_{k}" for k in count())
+                node.output[i] = next(name for name in free if name not in taken)
+                taken.add(node.output[i])
+    return model
+
+
+def _nameless(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Split" and not all(node.output)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for body in subgraphs(node):
+            yield from _nodes(body)
 
 
 def close_stored(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -38,4 +71,4 @@ def drop_hidden(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-__all__ = ["close_stored", "drop_hidden", "trim_inputs"]
+__all__ = ["close_stored", "drop_hidden", "name_parts", "trim_inputs"]
