@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
@@ -209,7 +210,7 @@ class Explainer:
             DeadlineExceeded: If the deadline passed.
         """
         start = time.monotonic()
-        if deadline is not None and not deadline > 0:
+        if deadline is not None and not (isinstance(deadline, Real) and deadline > 0):
             raise InputError(
                 f"deadline must be a positive number of seconds, not {deadline!r}",
                 hint="leave it out to take as long as it takes",

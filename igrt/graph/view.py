@@ -180,6 +180,20 @@ def all_inputs(node: onnx.NodeProto) -> list[str]:
     return names
 
 
+def live_inputs(node: onnx.NodeProto) -> list[str]:
+    """The same without what a body reads for nodes that none of its outputs depends on."""
+    names = [n for n in node.input if n]
+    for graph in subgraphs(node):
+        inside = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+        wanted = {o.name for o in graph.output}
+        for inner in reversed(graph.node):
+            if wanted.intersection(inner.output):
+                wanted.update(live_inputs(inner))
+                inside.update(inner.output)
+        names.extend(wanted - inside)
+    return names
+
+
 def captured(graph: onnx.GraphProto) -> set[str]:
     """Tensors from outside that a body reads."""
     inside = {i.name for i in graph.input} | {t.name for t in graph.initializer}
@@ -228,6 +242,7 @@ __all__ = [
     "captured",
     "collector_paused",
     "constant_node",
+    "live_inputs",
     "read_tensor",
     "subgraphs",
 ]

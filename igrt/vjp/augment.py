@@ -19,7 +19,7 @@ from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
 from igrt.graph.valid import blamed
-from igrt.graph.view import all_inputs, collector_paused
+from igrt.graph.view import collector_paused, live_inputs, subgraphs
 from igrt.specs import TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import attributed_tensors, explained_output
@@ -153,17 +153,18 @@ def _refuse_zero(
     whose every path ends at a locally constant operator would have it too, which is misleading:
     it is refused where the user named it or nothing else is left.
     """
-    useful = graph.ancestors([of.name])
-    used = {n for i in useful for n in all_inputs(graph.nodes[i])} | {of.name}
+    used = {of.name}
+    for node in reversed(graph.nodes):
+        if used.intersection(node.output):
+            used.update(live_inputs(node))
     dead = [s for s in wrt if s.name in used and s.name not in found.reached]
     kept = tuple(s for s in wrt if s not in dead)
     if not dead or (not explicit and any(s.name in found.reached for s in kept)):
         return kept
-    blockers = Counter(graph.nodes[i].op_type for i in found.blocked)
-    nodes = ", ".join(
-        f"`{graph.nodes[i].name}` ({graph.nodes[i].op_type})" for i in sorted(found.blocked)[:5]
-    )
-    more = f" and {len(found.blocked) - 5} more" if len(found.blocked) > 5 else ""
+    blocked = sorted(found.blocked) or _bodies_that_read(graph, {s.name for s in dead})
+    blockers = Counter(graph.nodes[i].op_type for i in blocked)
+    nodes = ", ".join(f"`{graph.nodes[i].name}` ({graph.nodes[i].op_type})" for i in blocked[:5])
+    more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
     names = ", ".join(f"`{s.name}`" for s in dead)
     raise NoGradientPath(
         f"every path from {names} to `{of.name}` is locally constant "
@@ -172,6 +173,15 @@ def _refuse_zero(
         or advice.trees(graph, of.name)
         or "no inner tensor has a gradient either: explain another output",
     )
+
+
+def _bodies_that_read(graph: Graph, names: set[str]) -> list[int]:
+    """Nodes with bodies in which a gradient gets to other tensors, but not to these."""
+    return [
+        i
+        for i, node in enumerate(graph.nodes)
+        if any(True for _ in subgraphs(node)) and names.intersection(live_inputs(node))
+    ]
 
 
 def _build(checked: Differentiable) -> Augmented:

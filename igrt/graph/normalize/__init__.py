@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import onnx
 
+from igrt.graph.normalize.ceilings import drop_ceilings
 from igrt.graph.normalize.dropout import keep_masks
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
 from igrt.graph.normalize.opset import OLDEST, raise_opset
-from igrt.graph.normalize.optional import close_stored, drop_hidden, trim_inputs
+from igrt.graph.normalize.optional import close_stored, drop_hidden, name_parts, trim_inputs
 from igrt.graph.normalize.order import sort_nodes
 from igrt.graph.normalize.quantised.dequantise import dequantise
 from igrt.graph.normalize.quantised.policy import (
@@ -53,7 +54,7 @@ def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     # first, since what follows pins a newer IR version
-    copy = free_names(close_stored(drop_hidden(copy)))
+    copy = name_parts(free_names(close_stored(drop_hidden(copy))))
     copy = claim_vendor(sort_nodes(inline_functions(copy)))
     copy = raise_opset(copy, oldest_for(copy, OLDEST))
     copy = lower_vendor(compute_sizes(trim_inputs(copy)))
@@ -61,7 +62,7 @@ def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
         copy = lower_vendor(copy)  # what moves whole numbers in a body has their steps only now
     copy = unpack_sequences(copy)
     copy = dequantise(copy) if quantised == DEQUANTISE else copy
-    return name_nodes(keep_masks(copy))
+    return name_nodes(keep_masks(drop_ceilings(copy)))
 
 
 __all__ = [

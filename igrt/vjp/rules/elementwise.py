@@ -28,7 +28,7 @@ def acos(emit: Emitter, node: Node, ct: Value) -> Value:
 def acosh(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ / (√(x - 1)·√(x + 1)); x² - 1 would cancel near 1 and overflow."""
     x = node["input"]
-    return ct / emit.Sqrt(_positive(x - 1.0)) / emit.Sqrt(x + 1.0)
+    return ct / emit.Sqrt(_positive(x - 1.0)) / emit.Sqrt(_positive(x + 1.0))
 
 
 @vjp("Asin", "input")
