@@ -34,6 +34,7 @@ from igrt.errors import IgrtError
 from igrt.graph import Graph, load
 from igrt.graph.learn import exposing, unranked, with_ranks
 from igrt.graph.normalize import normalize
+from igrt.graph.normalize.quantised.policy import DEQUANTISE, STRAIGHT_THROUGH, is_quantised
 from igrt.graph.prune import prune
 from igrt.stage.cut import cut
 from igrt.vjp.augment import differentiable, differentiate
@@ -158,7 +159,9 @@ def measure(
     """
     start = time.monotonic()
     try:
-        normal = normalize(load(path).model)
+        source = load(path).model
+        # the slope of a rounded function is zero or infinite: it is measured without its rounding
+        normal = normalize(source, DEQUANTISE if is_quantised(source) else STRAIGHT_THROUGH)
         found = differentiable(normal, of=of, wrt=wrt)
         names = [s.name for s in found.wrt]
         graph = Graph(normal)

@@ -18,12 +18,6 @@ from typing import Any
 FOLDER = Path(__file__).parent / "reference"
 COMMAND = "python docs/generate.py"
 _NOTE = f"<!-- made by `{COMMAND}`: change the code, not this page -->"
-_STATUS = {
-    "rule": "differentiated by a rule",
-    "body": "no rule, but differentiated through its ONNX function body",
-    "zero": "locally constant: its gradient is zero",
-    "none": "no gradient yet, or none that would mean anything",
-}
 _SECTIONS = ("Args", "Returns", "Raises", "Reference")
 
 
@@ -191,51 +185,93 @@ def _items(body: list[str]) -> list[str]:
 
 
 def operators() -> str:
-    """What is known of every operator of `ai.onnx`, with the formula of each rule."""
+    """What is known of every operator, with the formula of each rule and the tests that show it."""
     import onnx
 
-    from igrt.vjp.registry import Rule, coverage, lookup
+    from igrt.graph.normalize.vendor.table import LAID_OUT
+    from igrt.vjp.coverage import STATUSES, coverage
 
     newest = onnx.defs.onnx_opset_version()
     records = coverage()
-    groups = {s: [r for r in records if r["status"] == s] for s in _STATUS}
+    groups = {s: [r for r in records if r["status"] == s] for s in STATUSES}
     lines = [
         _NOTE,
         "",
         "# Operators",
         "",
-        f"Operators of ai.onnx up to opset {newest}, by onnx {_release(onnx.__version__)}.",
-        "`igrt ops` prints the same, `igrt ops NAME` one of them.",
+        f"Operators of ONNX up to opset {newest}, by onnx {_release(onnx.__version__)}, and of",
+        "onnxruntime's own domain. `igrt ops` prints the same, `igrt ops NAME` one of them.",
+        "Models of opset 1 to 28 are read: older ones are raised to 18, newer ones written in 26.",
         "",
         "| status | operators | meaning |",
         "|---|---|---|",
-        *(f"| {s} | {len(groups[s])} | {meaning} |" for s, meaning in _STATUS.items()),
+        *(f"| {s} | {len(groups[s])} | {meaning} |" for s, meaning in STATUSES.items()),
         "",
         "x‾ is the cotangent of x, the gradient of the explained score with respect to x; y is the",
-        "operator's output.",
+        "operator's output. An input without a row that may hold floats is locally constant where",
+        "it says zero, and refused where it varies otherwise. The last column counts the",
+        "[node tests](node-tests.md) of ONNX that are right, of those that onnxruntime runs.",
         "",
         "## Rules",
         "",
-        "| operator | inputs | rule |",
-        "|---|---|---|",
+        "| operator | opset | inputs | rule | tests | node tests |",
+        "|---|---|---|---|---|---|",
     ]
+    counts = _node_tests()
     for record in groups["rule"]:
-        formulas: dict[Callable[..., Any], list[str]] = {}
-        for name in record["rules"]:
-            rule = lookup("", record["operator"], name, newest)
-            if isinstance(rule, Rule):
-                formulas.setdefault(rule.function, []).append(name)
-        for function, names in formulas.items():
-            formula = _first_paragraph(function.__doc__)
-            lines.append(f"| {record['operator']} | {', '.join(names)} | {_cell(formula)} |")
-    for title, status in (
-        ("Function bodies", "body"),
-        ("Locally constant", "zero"),
-        ("Without a gradient", "none"),
-    ):
-        names = ", ".join(r["operator"] for r in groups[status])
-        lines += ["", f"## {title}", "", names or "None."]
+        lines += _rules(record, counts)
+    lines += ["", "## Function bodies", "", "| operator | opset | node tests |", "|---|---|---|"]
+    for r in groups["body"]:
+        lines.append(f"| {_qualified(r)} | {r['opset']} | {counts.get(r['operator'], '')} |")
+    lines += ["", "## Lowered", "", "| operator | opset | becomes |", "|---|---|---|"]
+    for r in groups["lowered"]:
+        lines.append(f"| {_qualified(r)} | {_opsets(r)} | {_cell(r['lowered_to'])} |")
+    zeros = ", ".join(_qualified(r) for r in groups["zero"])
+    lines += ["", "## Locally constant", "", zeros]
+    lines += ["", "## Refused", "", "So is every other operator of com.microsoft, by its name.", ""]
+    lines += ["| operator | why |", "|---|---|"]
+    lines += [f"| {_qualified(r)} | {_cell(r['reason'])} |" for r in groups["refused"]]
+    lines += [f"| all of {domain} | {_cell(why)} |" for domain, why in sorted(LAID_OUT.items())]
     return "\n".join([*lines, ""])
+
+
+def _rules(record: dict[str, Any], counts: dict[str, str]) -> list[str]:
+    """A row per formula; inputs that are locally constant in the last one."""
+    from igrt.vjp.coverage import formulas
+    from igrt.vjp.registry import Rule, lookup
+
+    said: dict[str, list[str]] = {}
+    for name, formula in sorted(formulas(record["domain"], record["operator"]).items()):
+        said.setdefault(formula, []).append(name)
+    zeros = [n for n, kind in record["inputs"].items() if kind == "zero"]
+    if zeros:
+        said["zero"] = zeros
+    rows = []
+    shown = counts.get(record["operator"], "")
+    for formula, names in said.items():
+        rule = lookup(record["domain"], record["operator"], names[0], 1000)
+        module = rule.function.__module__.split(".")[-1] if isinstance(rule, Rule) else ""
+        tests = f"test_{module}.py" if module else ""
+        if tests and not (FOLDER.parents[1] / "tests" / "vjp" / "rules" / tests).is_file():
+            tests = ""
+        cells = (_qualified(record), _opsets(record), ", ".join(names), _cell(formula), tests)
+        rows.append(f"| {' | '.join(cells)} | {shown} |")
+    return rows
+
+
+def _qualified(record: dict[str, Any]) -> str:
+    return ".".join(filter(None, (record["domain"], record["operator"])))
+
+
+def _opsets(record: dict[str, Any]) -> str:
+    """The opsets that have an operator; igrt takes all of them."""
+    return f"{record['opset']}-{record['removed'] - 1 if 'removed' in record else ''}".rstrip("-")
+
+
+def _node_tests() -> dict[str, str]:
+    """By operator, how many of ONNX's node tests are right, as the page of them says."""
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \| (\d+) \|$", _written("node-tests.md"), re.M)
+    return {operator: f"{right} of {run}" for operator, run, right, _ in rows}
 
 
 def _release(version: str) -> str:

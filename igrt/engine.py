@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 import onnx
 
-from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
 from igrt.graph import Graph
 from igrt.graph.learn import exposing, unranked, with_ranks
 from igrt.graph.prune import prune
@@ -18,7 +18,7 @@ from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
 from igrt.runtime.stream import Paths
 from igrt.specs import Array, Feeds
-from igrt.stage import Batching, constant_gradient, free_batch, row_bytes
+from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
 from igrt.vjp.augment import Augmented, differentiate
 
 _SAME = 1e-3
@@ -186,6 +186,9 @@ def open_engine(
         layout: Which inputs have a batch axis.
         probe: Two different rows of every input that has a batch axis, [2, …] by name.
         shared: The inputs that have none, by name.
+
+    Raises:
+        NotRows: If a row alone does not run.
     """
     first = {**shared, **{n: a[:1] if layout.batched else a[0] for n, a in probe.items()}}
     part = _ranked(part, session, first)
@@ -193,10 +196,13 @@ def open_engine(
         note = "there is no batch axis, so examples run one by one"
         return Engine(part, of, wrt, session, note, batched=False, output_batched=False)
     alone = Engine(part, of, wrt, session, "the batch is fixed at 1, so rows run one by one")
-    rows = [
-        alone.run_forward({**shared, **{n: a[r : r + 1] for n, a in probe.items()}})
-        for r in range(2)
-    ]
+    try:
+        rows = [
+            alone.run_forward({**shared, **{n: a[r : r + 1] for n, a in probe.items()}})
+            for r in range(2)
+        ]
+    except (InputError, InternalError) as error:
+        raise NotRows(error.message, hint=error.hint) from error
     if rows[0].ndim == 0 or len(rows[0]) != 1:
         alone.note = "the output has no batch axis, so rows run one by one"
         alone.output_batched = False
@@ -228,9 +234,13 @@ def _ranked(part: onnx.ModelProto, session: SessionMaker, feeds: Feeds) -> onnx.
 
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
-        found = together.run_forward(feeds)
+        return agree(together.run_forward(feeds), alone)
     except IgrtError:  # does not load or run with two rows: not that way
         return False
+
+
+def agree(found: Array, alone: Array) -> bool:
+    """Whether rows that were run together have the outputs of each alone."""
     finite = np.isfinite(alone)
     if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
         return False
@@ -238,4 +248,4 @@ def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
 
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "agree", "open_engine"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
@@ -17,8 +19,8 @@ from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Baseline
-from igrt.engine import Engine, open_engine
-from igrt.errors import InputError
+from igrt.engine import Engine, agree, open_engine
+from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import ModelLike
@@ -34,9 +36,10 @@ from igrt.runtime.plan import plan
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
 from igrt.specs import Array, Display, Feeds, TensorSpec
-from igrt.stage import Batching, batching
+from igrt.stage import Batching, NotRows, batching
 from igrt.stage.cut import cut
 from igrt.targets import Target
+from igrt.vjp import advice
 from igrt.vjp.augment import differentiable
 
 
@@ -47,8 +50,9 @@ class Explainer:
     Args:
         model: Path, bytes or onnx.ModelProto.
         of: Name of the tensor to explain; the first float output by default.
-        wrt: Names of the tensors attributed, inputs or any intermediate ones; all float inputs by
-            default. For an intermediate tensor the path runs in its space.
+        wrt: Names of the tensors attributed, inputs or any intermediate ones. By default all float
+            inputs and, for an input of token numbers or texts, the rows that it looks up in an
+            embedding. For an intermediate tensor the path runs in its space.
         provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
         memory: Byte budget of a run; a share of what is free by default.
@@ -90,6 +94,7 @@ class Explainer:
         found = differentiable(normal, wrt=wrt, of=of)
         self.of: TensorSpec = found.of
         """Spec of the explained output."""
+        self._cut = advice.cut_paths(found.graph, found.found)
         self.wrt: tuple[TensorSpec, ...] = found.wrt
         """Specs of the attributed tensors."""
         for spec in (self.of, *self.wrt):
@@ -105,7 +110,9 @@ class Explainer:
         )
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._layout: Batching | None = None
         self._prologue: Session | None = None
+        self._sequence: bool | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -121,11 +128,46 @@ class Explainer:
         floats = {s.name for s in inputs if s.is_float}
         return batching(inputs, frozenset(attributed or floats or fed))
 
+    def _layout_of(self, inputs: Feeds | Any) -> Batching:
+        """The batching for some inputs: an only axis may be a batch of numbers, or a sequence."""
+        layout = self._batching
+        if {s.rank for s in self._graph.inputs if s.name in layout.inputs} != {1}:
+            return layout
+        if self._sequence is None:
+            self._sequence = not self._apart(inputs, layout)
+        return Batching(frozenset(), fixed=False) if self._sequence else layout
+
+    def _apart(self, inputs: Feeds | Any, layout: Batching) -> bool:
+        """Whether two elements along the only axis of the inputs give what each gives alone."""
+        try:
+            feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
+        except InputError:  # one axis more, for instance: examples of sequences
+            return False
+        part = prune(self._normal, [self.of.name], keep_inputs=False)
+        pair = {}
+        for spec in Graph(part).inputs:
+            a = feeds[spec.name]
+            last = (0.5 * a[-1:]).astype(a.dtype) if spec.is_float else a[-1:]
+            pair[spec.name] = np.concatenate([a[:1], last]) if spec.name in layout.inputs else a[0]
+        session = self._session(part)
+        try:
+            alone = [
+                session.run(
+                    [self.of.name],
+                    {n: a[k : k + 1] if n in layout.inputs else a for n, a in pair.items()},
+                )[0]
+                for k in range(2)
+            ]
+            together = session.run([self.of.name], pair)[0]
+        except IgrtError:  # too short for one of its operators
+            return False
+        return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
+
     def batching_of(self, inputs: Feeds | Any) -> str:
         """How rows go into the model, in words: found by running the first row of some inputs."""
-        layout = self._batching
-        feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
-        return self._engine_for(self._ends(feeds, None, layout), layout).note
+        with suppress(NonFiniteError):  # from made-up inputs; how rows go in is known by then
+            return self._placed(inputs, None).engine.note
+        return "" if self._engine is None else self._engine.note
 
     def explain(
         self,
@@ -169,20 +211,17 @@ class Explainer:
             DeadlineExceeded: If the deadline passed.
         """
         start = time.monotonic()
-        if deadline is not None and not deadline > 0:
+        if deadline is not None and not (isinstance(deadline, Real) and deadline > 0):
             raise InputError(
                 f"deadline must be a positive number of seconds, not {deadline!r}",
                 hint="leave it out to take as long as it takes",
             )
         scheme = methods.named(method).scheme(rule, n_steps, tolerance)
-        layout = self._batching
-        feeds, unbatched = example_feeds(self._graph.inputs, inputs, layout)
-        ends = self._ends(feeds, baselines, layout)
-        engine, count = self._engine_for(ends, layout), ends.count
+        placed = self._placed(inputs, baselines)
+        layout, ends, engine, outputs = placed.layout, placed.ends, placed.engine, placed.outputs
+        count = ends.count
         if scheme.tolerance is not None and engine.constant(from_zero=ends.from_zero):
             scheme = constant_scheme()
-
-        outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(count))
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets = len(next(iter(ends.baselines.values()))) // count
@@ -221,7 +260,7 @@ class Explainer:
         )
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
-        keep = layout.batched and not (unbatched and rows == 1)
+        keep = layout.batched and not (placed.bare and rows == 1)
         return Attribution(
             values=values if keep else {n: v[0] for n, v in values.items()},
             target=picked.index,
@@ -249,6 +288,37 @@ class Explainer:
             batched=keep,
             display=display or Display(),
         )
+
+    def _placed(self, inputs: Any, baselines: Any) -> _Placed:
+        """The inputs as rows of a batch, or all as one example, whichever the model runs with.
+
+        An open axis in front may count something else than examples, such as the nodes of a graph.
+        Then a row does not run alone, or the inputs differ in the number of rows, and they do run
+        all together. What has run once decides for later calls.
+        """
+        layout, first = self._layout or self._layout_of(inputs), self._engine is None
+        try:
+            return self._place(inputs, baselines, layout)
+        except NotRows as error:
+            refusal = error.__cause__ or InputError(error.message, hint=error.hint)
+        whole = Batching(frozenset(), fixed=False)
+        if not first or layout.fixed:
+            raise refusal from None
+        try:
+            placed = self._place(inputs, baselines, whole)
+        except IgrtError:
+            self._engine = None
+            raise refusal from None
+        self._layout = whole
+        return placed
+
+    def _place(self, inputs: Any, baselines: Any, layout: Batching) -> _Placed:
+        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        ends = self._ends(feeds, baselines, layout)
+        engine = self._engine_for(ends, layout)
+        rows = np.arange(ends.count)
+        outputs = engine.forward(ends.inputs, ends.others, ends.shared, rows)
+        return _Placed(layout, bare, ends, engine, outputs)
 
     def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
         """Where the paths end and begin, and what else the model is fed with."""
@@ -334,6 +404,7 @@ class Explainer:
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
             **({"quantised": self._quantised} if self._quantised else {}),
+            **({"locally_constant": self._cut} if self._cut else {}),
         }
 
 
@@ -385,6 +456,26 @@ class _Ends:
     def from_zero(self) -> bool:
         """Whether all paths begin at zero."""
         return not any(b.any() for b in self.baselines.values())
+
+
+@final
+@dataclass(frozen=True)
+class _Placed:
+    """Inputs in the way that the model takes them.
+
+    Args:
+        layout: Which inputs have a batch axis.
+        bare: Whether the user left that axis out.
+        ends: Where the paths end and begin.
+        engine: What runs them.
+        outputs: The explained output at the inputs, [examples, …].
+    """
+
+    layout: Batching
+    bare: bool
+    ends: _Ends
+    engine: Engine
+    outputs: Array
 
 
 def _probe(x: Array, b: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from igrt.errors import InputError, did_you_mean
 from igrt.specs import Array, TensorSpec, as_native
-from igrt.stage import Batching
+from igrt.stage import Batching, NotRows
 
 
 def example_feeds(
@@ -55,7 +55,7 @@ def example_feeds(
     examples = max(counts.values(), default=1)
     for name, count in counts.items():
         if count not in (1, examples):
-            raise InputError(
+            raise NotRows(
                 f"inputs have different numbers of examples: {counts}",
                 hint="give every input one row per example",
             )
@@ -118,7 +118,10 @@ def _with_example_axis(spec: TensorSpec, array: Array, batched: bool) -> tuple[A
         raise InputError(
             f"input {spec} has {len(shape)} axes; "
             f"an array of the shape {list(array.shape)} was given",
-            hint="give one example, or several along the first axis",
+            hint="give one example, or several along the first axis"
+            if batched
+            else "it has no batch axis: give one example at a time"
+            + (" or leave it out of `wrt`" if array.ndim == len(inner) + 1 else ""),
         )
     for got, want in zip(array.shape[1:], inner, strict=True):
         if isinstance(want, int) and got != want:

@@ -16,14 +16,19 @@ from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.specs import Array, TensorSpec
-from igrt.vjp.augment import missing_rules, survey
+from igrt.vjp import advice
+from igrt.vjp.ends import default_sources
+from igrt.vjp.survey import missing_rules, survey
 
 _MOST_OUTPUTS = 32
 _LARGEST = 50_000_000
 """Elements up to which an input is made up to try the model."""
 
-_UNKNOWN_SIZE = 8
-"""Size tried for an axis whose size the model leaves open."""
+_MOST_NODES = 8
+"""Nodes named as the reason of one verdict."""
+
+_UNKNOWN_SIZES = (8, 64, 512)
+"""Sizes tried for axes whose size the model leaves open, one after the other."""
 
 
 def inspect(model: ModelLike) -> dict[str, Any]:
@@ -58,46 +63,78 @@ def _qualified(node: onnx.NodeProto) -> str:
 
 
 def _explainable(graph: Graph) -> list[dict[str, Any]]:
-    """One verdict per float output and float input."""
+    """One verdict per output and input; for token numbers, per lookup behind them."""
     return [
         {"of": of.name, "wrt": wrt.name} | _verdict(graph, of, wrt)
         for of in graph.outputs[:_MOST_OUTPUTS]
-        for wrt in graph.inputs
+        for wrt in (*graph.inputs, *_looked_up(graph))
     ]
 
 
+def _looked_up(graph: Graph) -> list[TensorSpec]:
+    """The embedding lookups that stand for inputs of whole numbers or texts."""
+    inputs = {i.name for i in graph.inputs}
+    return [graph.spec(n) for n in default_sources(graph) if n not in inputs]
+
+
 def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:
+    """What comes of one pair: `because` lists nodes, `instead` says what works."""
     if not of.is_float:
-        return {"verdict": f"no: the output is {of.dtype}", "because": []}
+        sources = [s.name for s in _looked_up(graph)] + [i.name for i in graph.inputs if i.is_float]
+        hint = advice.in_front(graph, of.name, [wrt.name] if wrt.is_float else sources)
+        return _said(f"no: the output is {of.dtype}", instead=hint)
+    if of.name in graph.initializers:
+        return _said("no: the output is a stored constant")
     if not wrt.is_float:
-        return {"verdict": f"no: the input is {wrt.dtype}", "because": []}
+        behind = advice.later(graph, of.name, [wrt.name])
+        hint = f"attribute to what is made of it: {advice.wrt_option(behind)}" if behind else ""
+        return _said(f"no: the input is {wrt.dtype}", instead=hint)
     full, found = survey(graph, of.name, [wrt.name])
     if found.missing:
-        return {
-            "verdict": "no: operators without a gradient rule",
-            "because": missing_rules(full, found),
-        }
+        hint = advice.instead(full, of.name, [wrt.name], found)
+        return _said("no: operators without a gradient rule", missing_rules(full, found), hint)
+    ends = advice.cut_paths(full, found)
     if found.reached:
-        return {"verdict": "yes", "because": []}
-    if found.blocked:
-        blockers = [f"{full.nodes[i].op_type} {full.nodes[i].name}" for i in sorted(found.blocked)]
-        return {"verdict": "no: locally constant on the way", "because": blockers[:8]}
-    return {"verdict": "zero: the output does not depend on it", "because": []}
+        return _said("yes" if not ends else f"yes, but {_paths(ends)}")
+    if ends:
+        hint = advice.instead(full, of.name, [wrt.name], found)
+        return _said("no: locally constant on the way", ends[:_MOST_NODES], hint)
+    return _said("zero: the output does not depend on it")
+
+
+def _paths(ends: list[str]) -> str:
+    """How many paths end on the way, and where."""
+    more = f" and {len(ends) - 3} more" if len(ends) > 3 else ""
+    paths = "some paths end" if len(ends) > 1 else "a path ends"
+    return f"{paths} at the locally constant {', '.join(ends[:3])}{more}"
+
+
+def _said(verdict: str, because: list[str] | None = None, instead: str = "") -> dict[str, Any]:
+    said: dict[str, Any] = {"verdict": verdict, "because": because or []}
+    return said | {"instead": instead} if instead else said
 
 
 def _rows(model: ModelLike, graph: Graph) -> str:
     """Whether rows of a batch are independent, tried on random inputs."""
     rng = np.random.default_rng(0)
     try:
-        feeds = {s.name: _random(s, rng) for s in graph.inputs}
         explainer = Explainer(model, provider="cpu")
-        return explainer.batching_of(feeds)
-    except IgrtError as error:
+    except InputError as error:
         return f"not tried ({error.message.splitlines()[0]})"
+    except IgrtError:
+        return "not tried, as nothing can be explained by default"
+    for size in _UNKNOWN_SIZES:
+        try:
+            return explainer.batching_of({s.name: _random(s, rng, size) for s in graph.inputs})
+        except InputError as error:
+            reason = error.message.splitlines()[0]
+        except IgrtError:  # a size that does not fit the model's own
+            reason = f"inputs with {', '.join(map(str, _UNKNOWN_SIZES))} along open axes do not run"
+    return f"not tried ({reason})"
 
 
-def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
-    sizes = [2] + [d if isinstance(d, int) else _UNKNOWN_SIZE for d in (spec.shape or ())[1:]]
+def _random(spec: TensorSpec, rng: np.random.Generator, size: int) -> Array:
+    sizes = [2] + [d if isinstance(d, int) else size for d in (spec.shape or ())[1:]]
     if spec.shape and isinstance(spec.shape[0], int):
         sizes[0] = spec.shape[0]
     sizes = sizes if spec.shape else []
@@ -107,7 +144,7 @@ def _random(spec: TensorSpec, rng: np.random.Generator) -> Array:
         raise InputError(f"input {spec} is no tensor of a known type")
     if spec.is_float:
         return rng.standard_normal(sizes).astype(np.float32)
-    return np.zeros(sizes, dtype="object" if spec.dtype == "string" else spec.dtype)
+    return np.zeros(sizes, dtype="U1" if spec.dtype == "string" else spec.dtype)
 
 
 __all__ = ["inspect"]

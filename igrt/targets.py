@@ -118,7 +118,9 @@ def _position(target: Any, shape: tuple[int, ...]) -> tuple[int, Index]:
             )
         index = _within(int(target), wide[0] if wide else 1, shape)
         return index, index
-    if isinstance(target, tuple) and all(isinstance(i, (int, np.integer)) for i in target):
+    if isinstance(target, tuple) and all(
+        isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in target
+    ):
         if len(target) != len(shape):
             raise TargetError(
                 f"target {list(target)} has {len(target)} indices; the output has the shape "

@@ -325,3 +325,60 @@ def test_provenance_names_model_versions_and_options(tmp_path):
     assert result.provenance["seed"] == 7
     assert result.provenance["onnx"] == onnx.__version__
     assert result.provider == "CPUExecutionProvider"
+
+
+DENSE = """
+<ir_version: 8, opset_import: ["": 18]>
+net (float[nodes, 2] x, float[nodes, nodes] links) => (float[nodes, 2] y) {
+    mixed = MatMul (links, x)
+    y = Tanh (mixed)
+}
+"""
+
+
+def test_nodes_of_a_graph_are_one_example():
+    """No node runs without the others, so the open axis does not count examples."""
+    explainer = igrt.Explainer(parser.parse_model(DENSE), wrt=["x"], provider="cpu")
+    rng = np.random.default_rng(0)
+    feeds = {n: rng.random(s, dtype=np.float32) for n, s in (("x", (3, 2)), ("links", (3, 3)))}
+    result = explainer.explain(feeds, target=(1, 0))
+    total = feeds["links"][1] @ feeds["x"][:, 0]
+    expected = np.zeros((3, 2))
+    expected[:, 0] = feeds["links"][1] * feeds["x"][:, 0] * np.tanh(total) / total
+    assert result.values["x"] == pytest.approx(expected, abs=1e-6)
+    assert explainer.explain(feeds, target=(2, 1)).values["x"].shape == (3, 2)
+
+
+def test_inputs_that_differ_in_rows_and_do_not_run_together_are_refused():
+    explainer = igrt.Explainer(parser.parse_model(DENSE), provider="cpu")
+    feeds = {"x": np.ones((3, 2), np.float32), "links": np.ones((2, 2), np.float32)}
+    with pytest.raises(InputError, match="different numbers of examples"):
+        explainer.explain(feeds, target=(0, 0))
+
+
+# -- inputs with one axis -------------------------------------------------------------------------
+
+
+def one_axis(body):
+    text = '<ir_version: 8, opset_import: ["": 18]> g (float[N] x) => (float[N] y) ' + body
+    return onnx.parser.parse_model(text)
+
+
+def test_an_only_axis_along_which_elements_meet_is_a_sequence():
+    """y = x · Σ x: at the element 1, ∫ d/dx is (x₀ x₁, x₁² + x₀ x₁ …) from a baseline of zeros."""
+    model = one_axis("{ s = ReduceSum(x) y = Mul(x, s) }")
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    result = igrt.explain(model, x, target=1, n_steps=3)
+    # y₁ = x₁ Σ x is of degree 2: ∂/∂x_i at t·x is t·x₁, and t·(Σ x + x₁) for i = 1; ∫ t = 1/2
+    expected = x * (x[1] + np.array([0, x.sum(), 0])) / 2
+    np.testing.assert_allclose(result.values["x"], expected, rtol=1e-6)  # float32
+    with pytest.raises(InputError, match="has 1 axes") as caught:
+        igrt.explain(model, np.stack([x, x]), target=1)
+    assert "no batch axis" in caught.value.hint and "wrt" in caught.value.hint
+
+
+def test_an_only_axis_along_which_they_do_not_is_the_batch():
+    x = np.array([1.0, 2.0, 3.0], np.float32)
+    result = igrt.explain(one_axis("{ y = Mul(x, x) }"), x, n_steps=3)
+    np.testing.assert_allclose(result.values["x"], x**2, rtol=1e-6)
+    assert len(result) == 3

@@ -133,6 +133,7 @@ def test_cotangents_are_one_hot() -> None:
         (1.0, (3,), "not 1.0"),
         (True, (3,), "not True"),
         ((0.5, 1), (2, 3), "not (0.5, 1)"),
+        ((True,), (3,), "not (True,)"),
         ({"a": 1}, (3,), "a target is"),
         ([0], (3,), "1 targets for 2 examples"),
         ([0, 1, 2], (3,), "3 targets for 2 examples"),

@@ -92,7 +92,8 @@ _STRICT = 1e-2
     "--wrt",
     multiple=True,
     metavar="NAME",
-    help="Tensor to attribute to, an input or any inner one; default: all float inputs.",
+    help="Tensor to attribute to, an input or any inner one; default: all float inputs, and the "
+    "embedding lookups behind token numbers.",
 )
 @click.option(
     "--provider",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import time
 import traceback
@@ -23,7 +25,7 @@ def print_json(document: dict[str, Any]) -> None:
 def fail(error: IgrtError, *, as_json: bool) -> int:
     """Print an error and return its exit code."""
     hint = error.hint or next(h for kind, h in _WHERE_TO_LOOK.items() if isinstance(error, kind))
-    _print_error(type(error).__name__, error.message, hint, as_json)
+    _print_error(type(error).__name__, error.message, as_options(hint), as_json)
     return error.exit_code
 
 
@@ -60,7 +62,7 @@ def unexpected(error: Exception, *, as_json: bool) -> int:
 
 def _print_error(kind: str, message: str, hint: str, as_json: bool) -> None:
     if as_json:
-        print_json({"error": {"type": kind, "message": message, "hint": hint}})
+        print_json({"error": {"type": kind, "message": message, "hint": as_options(hint)}})
     complain("error", message, hint)
 
 
@@ -73,6 +75,16 @@ def complain(word: str, message: str, hint: str = "") -> None:
     if hint:
         start = click.style("hint:", fg="cyan")
         click.echo(f"{start} {printable(hint)}", err=True, color=colour)
+
+
+def as_options(hint: str) -> str:
+    """A hint with the options of the command line in place of Python's arguments."""
+    hint = re.sub(r'\bof="([^"]*)"', lambda m: f"--of {shlex.quote(m[1])}", hint)
+    return re.sub(
+        r"\bwrt=\[([^]]*)\]",
+        lambda m: " ".join(f"--wrt {shlex.quote(n)}" for n in re.findall(r'"([^"]*)"', m[1])),
+        hint,
+    )
 
 
 def printable(text: str) -> str:
@@ -111,4 +123,13 @@ class ProgressLine:
             click.echo("\r\033[K", err=True, nl=False)
 
 
-__all__ = ["ProgressLine", "complain", "fail", "misused", "print_json", "printable", "unexpected"]
+__all__ = [
+    "ProgressLine",
+    "as_options",
+    "complain",
+    "fail",
+    "misused",
+    "print_json",
+    "printable",
+    "unexpected",
+]

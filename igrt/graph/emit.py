@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from igrt.errors import InternalError, UnsupportedOperator
+from igrt.graph.content import content, results
 from igrt.graph.fold import fold
 from igrt.graph.onnx_types import dtype_name, elem_type, spec_of
 from igrt.graph.value import Node, Value
@@ -49,9 +50,10 @@ class Emitter:
         graph: The forward graph, whose opset the nodes are written for.
         outer: The emitter of the graph around it, where the graph is a body; its tensors can be
             read, and no name of its is used again.
+        behind: Whether the nodes go behind all of the graph's, whose results they can then share.
     """
 
-    def __init__(self, graph: Graph, outer: Emitter | None = None) -> None:
+    def __init__(self, graph: Graph, outer: Emitter | None = None, *, behind: bool = False) -> None:
         self.graph = graph
         self.outer = outer
         self.extended: dict[int, onnx.NodeProto] = {}
@@ -60,12 +62,15 @@ class Emitter:
         self._values: dict[str, Value] = {}
         self._constants: dict[str, Array | None] = {}
         self._shared: dict[tuple[Any, ...], tuple[Value, ...]] = {}
+        self._results = results(graph) if behind else {}
         self._taken: set[str] = graph.names if outer is None else outer._taken
         self._count: int = 0 if outer is None else outer._count
         self._stored: set[str] = set(graph.initializers)
         self._fed: set[str] = set()
         self._tame: set[str] = set()
         self._makers: dict[str, onnx.NodeProto] = {}
+        self._rectified: set[tuple[str, str]] = set()
+        self.wanted: frozenset[str] = frozenset()
         self._inferred: dict[tuple[Any, ...], list[_Type]] = {}
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
@@ -107,7 +112,7 @@ class Emitter:
         names = [v.name if v else "" for v in inputs]
         while names and not names[-1]:
             names.pop()
-        key = (op_type, domain, tuple(names), repr(sorted(given.items())), outputs)
+        key = content(op_type, domain, names, given, outputs)
         shared = self._shared.get(key)
         if shared is not None:
             return shared
@@ -115,6 +120,9 @@ class Emitter:
         if folded is not None:
             self._shared[key] = (folded,)
             return (folded,)
+        forward = self._results.get(key)
+        if forward is not None and self.value(forward).shape is not None:
+            return self._shared.setdefault(key, (self.value(forward),))
         results = [self._fresh(op_type) for _ in range(outputs)]
         proto = helper.make_node(op_type, names, results, domain=domain, **given)
         proto.name = results[0]
@@ -140,6 +148,24 @@ class Emitter:
         if maker is None or maker.op_type != "Mul" or maker.input[1] not in self._stored:
             return None
         return self.value(maker.input[0]), self.value(maker.input[1])
+
+    def padded(self, value: Value) -> tuple[Value, int, int, int] | None:
+        """What was padded here with zeros along one axis: value, axis, amounts in front and behind.
+
+        None for any other value, and for amounts that are negative or known at run time only.
+        """
+        maker = self._makers.get(value.name)
+        if maker is None or maker.op_type != "Pad" or maker.attribute or len(maker.input) != 3:
+            return None
+        pads, fill = self.constant_of(maker.input[1]), self.constant_of(maker.input[2])
+        if pads is None or fill is None or fill.any() or pads.min() < 0:
+            return None
+        amounts = pads.reshape(2, -1)
+        (axes,) = np.nonzero(amounts.any(axis=0))
+        if len(axes) != 1:
+            return None
+        before, behind = amounts[:, axes[0]].tolist()
+        return self.value(maker.input[0]), int(axes[0]), before, behind
 
     def bind(self, index: int) -> Node:
         """The forward node with this index, its operands bound to this emitter."""
@@ -352,6 +378,29 @@ class Emitter:
         becomes the largest finite one.
         """
         return self.finite(value) * self.cast(mask, value.dtype)
+
+    def rectifies(self, primal: Value) -> bool:
+        """Whether a forward tensor is a Relu's output with one use: only x > 0 passes a cotangent.
+
+        Then a rule may take the other cotangents away where it costs least (`rectified`). Not where
+        the gradient of the Relu's output itself is wanted. A Concat of such tensors counts, too.
+        """
+        index = self.graph.producers.get(primal.name)
+        if index is None or self.graph.uses[primal.name] != 1 or primal.name in self.wanted:
+            return False
+        node = self.bind(index)
+        if node.domain == "" and node.op_type == "Concat":
+            return all(v is not None and self.rectifies(v) for v in node.inputs)
+        return node.domain == "" and node.op_type == "Relu"
+
+    def rectified(self, ct: Value, primal: Value) -> Value:
+        """The cotangent of a tensor, noted to be 0 wherever the tensor is not positive."""
+        self._rectified.add((ct.name, primal.name))
+        return ct
+
+    def is_rectified(self, ct: Value, primal: Value) -> bool:
+        """Whether a cotangent is known to be 0 wherever the tensor is not positive."""
+        return (ct.name, primal.name) in self._rectified
 
     def typed(self, value: Value, shape: tuple[Dim, ...] | None) -> Value:
         """The same value, with a shape that the caller knows better than ONNX's inference."""

@@ -27,8 +27,9 @@ def fold(
     ):
         return None
     try:
-        result = rule(arrays, attributes)
-    except (ValueError, IndexError, TypeError, OverflowError):
+        with np.errstate(all="raise"):  # a division by zero, a sum that leaves the type
+            result = rule(arrays, attributes)
+    except (ValueError, IndexError, KeyError, TypeError, ArithmeticError):
         return None  # let ONNX's own inference say what is wrong with it
     return result if result.size <= _LARGEST else None
 
@@ -55,6 +56,19 @@ def _divide(a: Array, b: Array) -> Array:
     return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)))
 
 
+def _modulo(arrays: list[Array], attributes: Mapping[str, Any]) -> Array:
+    """The remainder has the divisor's sign, with fmod the dividend's."""
+    remainder = np.fmod if attributes.get("fmod", 0) else np.mod
+    return np.asarray(remainder(*arrays), dtype=arrays[0].dtype)
+
+
+def _reshape(arrays: list[Array], attributes: Mapping[str, Any]) -> Array:
+    source, sizes = arrays[0], arrays[1].tolist()
+    if not attributes.get("allowzero", 0):
+        sizes = [s or source.shape[i] for i, s in enumerate(sizes)]
+    return source.reshape(sizes)
+
+
 def _squeeze(arrays: list[Array], attributes: Mapping[str, Any]) -> Array:
     axes = tuple(arrays[1].tolist()) if len(arrays) > 1 else None
     return np.squeeze(arrays[0], axes)
@@ -70,13 +84,18 @@ _RULES: dict[str, Callable[[list[Array], Mapping[str, Any]], Array]] = {
     "Less": lambda a, given: np.asarray(np.less(*a)),
     "Max": _same_type(np.maximum),
     "Min": _same_type(np.minimum),
+    "Mod": _modulo,
     "Mul": _same_type(np.multiply),
     "Neg": lambda a, given: np.asarray(np.negative(*a), dtype=a[0].dtype),
+    "Reshape": _reshape,
     "Squeeze": _squeeze,
     "Sub": _same_type(np.subtract),
     "Unsqueeze": lambda a, given: np.expand_dims(a[0], tuple(a[1].tolist())),
     "Where": lambda a, given: np.where(*a),
 }
 
+foldable = frozenset(_RULES)
+"""Operators that `fold` may have a result for."""
 
-__all__ = ["fold"]
+
+__all__ = ["fold", "foldable"]

@@ -12,12 +12,15 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Inference gives up on the outputs of a Split whose sizes are computed, as in the function body
     of RotaryEmbedding, and with them on all that follows. Their number of axes is the input's.
-    That of an If whose branches disagree is what its uses say (`ranks_of_uses`).
+    That of an If whose branches disagree is what its uses say (`ranks_of_uses`). Many operators of
+    ai.onnx.ml have no inference at all, but one element type only.
     """
     try:
         # not strict: an unknown operator leaves gaps, it does not fail
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        while types := _types_with_splits(model) or _types_with_ifs(model):
+        while types := (
+            _types_with_splits(model) or _types_with_ifs(model) or _types_of_classical(model)
+        ):
             del model.graph.value_info[:]
             model.graph.value_info.extend(types.values())
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -68,6 +71,27 @@ def _types_with_ifs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
         elem = infos[name].type.tensor_type.elem_type
         found[name] = onnx.helper.make_tensor_value_info(name, elem, [None] * rank)
     return {v.name: v for v in graph.value_info} | found if found else {}
+
+
+def _types_of_classical(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """The same for outputs of ai.onnx.ml operators that are floats by definition."""
+    graph = model.graph
+    version = next((o.version for o in model.opset_import if o.domain == _CLASSICAL), 0)
+    known = {v.name: v for v in (*graph.input, *graph.output, *graph.value_info)}
+    found = {}
+    for node in graph.node:
+        if node.domain != _CLASSICAL or not onnx.defs.has(node.op_type, version, _CLASSICAL):
+            continue
+        formals = onnx.defs.get_schema(node.op_type, version, _CLASSICAL).outputs
+        for name, formal in zip(node.output, formals, strict=False):
+            if name and name not in known and formal.type_str == "tensor(float)":
+                info = onnx.ValueInfoProto(name=name)
+                info.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+                found[name] = info
+    return {v.name: v for v in graph.value_info} | found if found else {}
+
+
+_CLASSICAL = "ai.onnx.ml"
 
 
 def _part(name: str, node: onnx.NodeProto, source: onnx.TypeProto) -> onnx.ValueInfoProto:

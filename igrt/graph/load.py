@@ -95,6 +95,7 @@ def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes
             f"{name} has no outputs, so there is nothing to explain",
             hint="export it again, with the tensor to explain as an output",
         )
+    model = _with_opset(model)
     if not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
         raise ModelLoadError(
             f"{name} does not say which ONNX operator set (opset) it uses",
@@ -104,6 +105,29 @@ def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes
     for reference in external_files(model):
         _resolve(reference, name, folder)
     return Source(model, name, folder, hashlib.sha256(data).hexdigest())
+
+
+_FREE_CHOICE = 18
+"""Opset of a model that uses no standard operator: what the gradient rules start from."""
+
+
+def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, or a copy with an opset for standard operators where it has other ones only."""
+    domains = {o.domain for o in model.opset_import}
+    if not domains or domains & {"", "ai.onnx"}:
+        return model
+    graphs = [model.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            if node.domain in ("", "ai.onnx"):
+                return model
+            graphs.extend(subgraphs(node))
+    inside = [o for f in model.functions for o in f.opset_import if o.domain in ("", "ai.onnx")]
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    version = max((o.version for o in inside), default=_FREE_CHOICE)
+    copy.opset_import.append(onnx.helper.make_opsetid("", version))
+    return copy
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:

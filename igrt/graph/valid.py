@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx
@@ -53,4 +53,27 @@ def why_invalid(model: onnx.ModelProto) -> str:
     return ""
 
 
-__all__ = ["blamed", "why_invalid"]
+def why_unknown(node: onnx.NodeProto, opsets: Mapping[str, int]) -> str:
+    """Why ONNX has no such operator at the opset of its domain; empty if it has.
+
+    Exporters that fail to raise a model's opset leave newer operators behind in it, others those
+    of their framework.
+    """
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    opset = opsets.get(domain, 1)
+    if onnx.defs.has(node.op_type, opset, domain):
+        return ""
+    if not onnx.defs.has(node.op_type, domain):
+        return "" if domain else f"ONNX has no operator {node.op_type}: its exporter is at fault"
+    first = min(
+        s.since_version
+        for s in onnx.defs.get_all_schemas_with_history()
+        if (s.name, s.domain) == (node.op_type, domain)
+    )
+    return (
+        f"ONNX has {node.op_type} from opset {first} on, and the file says {opset}: "
+        "its exporter is at fault; ask it for another opset"
+    )
+
+
+__all__ = ["blamed", "why_invalid", "why_unknown"]

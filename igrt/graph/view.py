@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -81,6 +82,13 @@ class Graph:
         return {o: i for i, node in enumerate(self.nodes) for o in node.output if o}
 
     @cached_property
+    def uses(self) -> Counter[str]:
+        """How often each tensor is read, by nodes, their bodies, and as an output."""
+        return Counter(
+            [*(n for node in self.nodes for n in all_inputs(node)), *(o.name for o in self.outputs)]
+        )
+
+    @cached_property
     def names(self) -> set[str]:
         """Every tensor name in use, subgraphs included."""
         found = {i.name for i in self.model.graph.input} | set(self.initializers)
@@ -156,11 +164,33 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attribute.graphs
 
 
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every body in it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from all_graphs(body)
+
+
 def all_inputs(node: onnx.NodeProto) -> list[str]:
     """Tensors a node reads: its operands and what its bodies capture from outside."""
     names = [n for n in node.input if n]
     for graph in subgraphs(node):
         names.extend(captured(graph))
+    return names
+
+
+def live_inputs(node: onnx.NodeProto) -> list[str]:
+    """The same without what a body reads for nodes that none of its outputs depends on."""
+    names = [n for n in node.input if n]
+    for graph in subgraphs(node):
+        inside = {i.name for i in graph.input} | {t.name for t in graph.initializer}
+        wanted = {o.name for o in graph.output}
+        for inner in reversed(graph.node):
+            if wanted.intersection(inner.output):
+                wanted.update(live_inputs(inner))
+                inside.update(inner.output)
+        names.extend(wanted - inside)
     return names
 
 
@@ -207,10 +237,12 @@ def collector_paused() -> Iterator[None]:
 
 __all__ = [
     "Graph",
+    "all_graphs",
     "all_inputs",
     "captured",
     "collector_paused",
     "constant_node",
+    "live_inputs",
     "read_tensor",
     "subgraphs",
 ]

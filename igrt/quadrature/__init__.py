@@ -5,4 +5,14 @@ from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
 from igrt.quadrature.scheme import Scheme, Stage, constant_scheme, patterson, scheme_for
 
-__all__ = ["RULES", "AdaptivePath", "Quadrature", "Scheme", "Stage", "constant_scheme", "fixed", "patterson", "scheme_for"]
+__all__ = [
+    "RULES",
+    "AdaptivePath",
+    "Quadrature",
+    "Scheme",
+    "Stage",
+    "constant_scheme",
+    "fixed",
+    "patterson",
+    "scheme_for",
+]

@@ -30,10 +30,10 @@ class AdaptivePath:
     """Integrates one path to a tolerance, and loses no evaluation.
 
     Begins with 15 Gauss-Patterson nodes. While nested rules agree better than the trapezoidal rule
-    on the same nodes, as for smooth integrands, the next of them follows. Else gaps are halved where
-    the trapezoidal rule is most likely wrong. The error is at least the completeness gap,
-    |Σ scale·mean - change|, so that a peak that all nodes miss does not go unnoticed: the widest
-    gaps are halved until it is found.
+    on the same nodes, as for smooth integrands, the next of them follows. Else gaps are halved
+    where the trapezoidal rule is most likely wrong. The error is at least the completeness gap
+    |Σ displacement·mean - change|, so that a peak that all nodes miss does not go unnoticed: the
+    widest gaps are halved until it is found.
 
     Args:
         tolerance: Relative L1 error of scale·mean to stop at.
@@ -44,9 +44,7 @@ class AdaptivePath:
     Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
     """
 
-    def __init__(
-        self, tolerance: float, displacement: Array, change: float, most: int
-    ) -> None:
+    def __init__(self, tolerance: float, displacement: Array, change: float, most: int) -> None:
         self._tolerance, self._change, self._most = tolerance, change, most
         self._displacement = displacement.astype(np.float64)
         self._gradients: list[Array] = []

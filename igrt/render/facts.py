@@ -106,9 +106,11 @@ def facts(attribution: Attribution, row: int) -> list[tuple[str, str]]:
 
 def how(attribution: Attribution) -> list[tuple[str, str]]:
     """Names and values of what all rows have in common."""
+    policy = attribution.provenance.get("quantised", "")
     return [
         ("method", printable(attribution.method)),
         ("rule", printable(attribution.rule)),
+        *([("quantised", printable(str(policy)))] if policy else []),
         ("provider", printable(attribution.provider)),
         ("time", f"{attribution.seconds:.3g} s"),
     ]

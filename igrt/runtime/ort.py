@@ -68,7 +68,8 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
     kernel = _NO_KERNEL.search(str(error))
     if kernel:
         return ModelLoadError(
-            f"onnxruntime has no kernel for {kernel[1]} (`{kernel[2]}`) in this element type",
+            f"onnxruntime has no kernel for {kernel[1]}{f' (`{kernel[2]}`)' if kernel[2] else ''} "
+            "in this element type",
             hint="the CPU has few kernels for float64 and bfloat16: convert the model to float32",
         )
     if doing.startswith("loading"):

@@ -31,8 +31,8 @@ _BYTES = 4
 
 _NOTHING: Array = np.zeros(0)
 _MOST_KEPT, _FEW_KEPT = 511, 63
-"""Most evaluations of an adaptive path, which keeps all its gradients; where memory does not hold at
-least a few, nested rules up to `MAX_EVALUATIONS` do with sums."""
+"""Most evaluations of an adaptive path, which keeps all its gradients. Where memory does not hold
+the second number of them, nested rules up to `MAX_EVALUATIONS` do with sums."""
 
 
 @final

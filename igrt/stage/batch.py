@@ -9,10 +9,15 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from igrt.errors import InputError
 from igrt.graph import Graph
 from igrt.specs import TensorSpec
 
 _SYMBOL = "igrt_batch"
+
+
+class NotRows(InputError):
+    """What lies along the axis in front of the inputs does not go into the model row by row."""
 
 
 @final
@@ -95,4 +100,4 @@ def _free_reshapes(model: onnx.ModelProto) -> None:
         node.input[1] = name
 
 
-__all__ = ["Batching", "batching", "free_batch"]
+__all__ = ["Batching", "NotRows", "batching", "free_batch"]

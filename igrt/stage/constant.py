@@ -3,8 +3,8 @@
 On the ray z(α) = α·x every tensor of a piecewise linear network without biases is homogeneous,
 t(α·x) = α^d·t(x) for α > 0, and so is its gradient, of degree 0. The degrees of all tensors of the
 gradient graph follow from its operators; where one is not known, the gradient counts as varying.
-For an affine model the gradient graph does not read the attributed tensors at all, and any path will
-do.
+For an affine model the gradient graph does not read the attributed tensors at all, and any path
+will do.
 """
 
 from __future__ import annotations

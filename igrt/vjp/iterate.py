@@ -139,6 +139,9 @@ def reverse(
     specs += [v.spec for v in written]
     made = [stacks[n] for n in returned]
     names = [*entering, *(n for n, _ in sums), *returned]
+    for name, output in zip(names, outputs, strict=True):
+        if output.shape is None:  # onnxruntime runs no body that leaves it open
+            _ = inner.value(name).rank
     if counted:
         results = _loop(emit, inner, original, given, specs, [*feeds, *writes], outputs, cheap)
         return dict(zip(names, results, strict=True))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -105,6 +107,55 @@ def surround(
     return emit.pad(value, pads, 0.0, axes)
 
 
+def joined(emit: Emitter, values: Sequence[Value]) -> list[Value]:
+    """The terms of a sum, those that were padded with zeros to be neighbours put into one.
+
+    x is cut into q, k and v: a Concat of the three cotangents instead of three Pads and two Adds.
+    """
+    rest: list[Value] = []
+    rows: dict[tuple[int, int], list[_Block]] = {}
+    for value in values if len(values) > 1 else ():
+        found = emit.padded(value)
+        size = None if found is None else emit.dims(found[0], found[1], found[1] + 1).constant
+        if found is None or size is None:
+            rest.append(value)
+        else:
+            inner, axis, before, behind = found
+            end = before + int(size[0])
+            rows.setdefault((axis, end + behind), []).append(_Block(before, end, inner, value))
+    for (axis, length), blocks in rows.items():
+        for run in _runs(blocks):
+            whole = run[0].padded
+            if len(run) > 1:
+                first, last = emit.constant([run[0].begin]), emit.constant([length - run[-1].end])
+                whole = emit.Concat(*(b.value for b in run), axis=axis)
+                whole = surround(emit, whole, first, last, emit.constant([axis]))
+            rest.append(whole)
+    return rest or list(values)
+
+
+@final
+@dataclass(frozen=True)
+class _Block:
+    """A value that lies in [begin, end) of an axis, and the same with zeros around it."""
+
+    begin: int
+    end: int
+    value: Value
+    padded: Value
+
+
+def _runs(blocks: list[_Block]) -> list[list[_Block]]:
+    """Blocks by where they lie, those that touch in one list."""
+    runs: list[list[_Block]] = []
+    for block in sorted(blocks, key=lambda b: b.begin):
+        if runs and runs[-1][-1].end == block.begin:
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return runs
+
+
 def collect(emit: Emitter, ct: Value, size: Value, indices: Value, axis: int) -> Value:
     """The adjoint of `Gather`: x‾[…, i, …] = Σ ȳ[…, j, …] over all j with indices[j] = i.
 
@@ -119,7 +170,9 @@ def collect(emit: Emitter, ct: Value, size: Value, indices: Value, axis: int) ->
         return _scatter(emit, ct, size, indices, axis)
     flat, known = indices.constant.astype(np.int64).ravel(), size.constant
     row = ct
-    if indices.rank != 1:
+    if indices.rank == 0:
+        row = emit.Unsqueeze(ct, [axis])
+    elif indices.rank != 1:
         shape = parts(emit, ct)
         row = emit.reshape(ct, [*shape[:axis], flat.size, *shape[axis + indices.rank :]])
     if known is not None:
@@ -216,6 +269,7 @@ def tracked(emit: Emitter, node: Node, ct: Value) -> Value:
 __all__ = [
     "NARROW",
     "collect",
+    "joined",
     "parts",
     "place",
     "scatter_add",

@@ -13,6 +13,7 @@ from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.value import formal_inputs
 from igrt.graph.view import all_inputs, subgraphs
 from igrt.vjp.broadcast import sum_to
+from igrt.vjp.movement import joined
 from igrt.vjp.registry import CAPTURED, Edge, Rule, Traced, Zero, lookup, tracer_of
 
 STAND_FOR_REALS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
@@ -53,10 +54,12 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
     varies = set(wrt)
     useful = graph.ancestors(of)
     counts = set[str]()
+    stops: dict[str, tuple[int, str]] = {}
     carriers: dict[int, list[Edge]] = {}
     for index in sorted(useful):
         proto = graph.nodes[index]
         domain = "" if proto.domain == "ai.onnx" else proto.domain
+        _stop(found, stops, all_inputs(proto))
         if any(True for _ in subgraphs(proto)):
             traced = _trace(graph, index, varies)
             if traced.missing:
@@ -76,10 +79,15 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
         stands = proto.op_type in STAND_FOR_REALS
         smooth = [o for o in proto.output if o and (stands or _differentiable(graph, o))]
         for i in inputs:
-            if proto.input[i] in counts and proto.op_type != "DequantizeLinear":
-                found.blocked.setdefault(index, []).append(formals[i])
-                continue
             entry = lookup(domain, proto.op_type, formals[i], opset)
+            whole = proto.input[i] in counts and proto.op_type != "DequantizeLinear"
+            if whole and not isinstance(entry, Zero):
+                # what it makes stands for real numbers as well, and nothing says for which
+                found.missing.setdefault(index, []).append(formals[i])
+                carriers.setdefault(index, []).append(i)
+                counts.update(o for o in proto.output if o)
+                varies.update(o for o in proto.output if o)
+                continue
             if _is_flat(entry, proto) or not smooth:
                 found.blocked.setdefault(index, []).append(formals[i])
                 continue
@@ -88,7 +96,10 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
             carriers.setdefault(index, []).append(i)
         if index in carriers or index in found.missing:
             varies.update(smooth)
+            others = set(proto.output).difference(smooth, [""])
+            stops |= {o: (index, formals[inputs[0]]) for o in others}
             counts.update(smooth[:1] if stands else ())
+    _stop(found, stops, of)
     found.varying.update(of & varies)
     wanted = set(of)
     for index in sorted(useful, reverse=True):
@@ -102,6 +113,15 @@ def reach(graph: Graph, of: str | Iterable[str], wrt: Iterable[str]) -> Reach:
             wanted.update(_tensor(proto, e) for e in carriers[index])
     found.reached.update(wrt & wanted if found.varying else ())
     return found
+
+
+def _stop(found: Reach, stops: Mapping[str, tuple[int, str]], names: Iterable[str]) -> None:
+    """Note that paths end where whole numbers that come with floats are read: TopK's indices."""
+    for name in names:
+        if name in stops:
+            index, formal = stops[name]
+            if formal not in found.blocked.setdefault(index, []):
+                found.blocked[index].append(formal)
 
 
 def _trace(graph: Graph, index: int, varies: set[str]) -> Traced:
@@ -147,6 +167,7 @@ def pullback(
     """
     pending: dict[str, list[Value]] = defaultdict(list, {n: [ct] for n, ct in cts.items()})
     gradients: dict[str, Value] = {}
+    emit.wanted = frozenset(wrt)
     for index in sorted(found.edges, reverse=True):
         node = emit.bind(index)
         totals = [_total(emit, pending, o.name) if o else None for o in node.outputs]
@@ -180,6 +201,7 @@ def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value |
     contributions = pending.pop(name, None)
     if not contributions:
         return None
+    contributions = joined(emit, contributions)
     total = contributions[0]
     for contribution in contributions[1:]:
         total = total + contribution

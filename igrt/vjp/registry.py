@@ -58,6 +58,7 @@ class Zero:
 
 
 _TABLE: dict[tuple[str, str, str], list[Rule | Zero]] = {}
+_REASONS: dict[tuple[str, str], str] = {}
 ANY = "*"
 """Stands for every input of an operator."""
 CAPTURED = "captured"
@@ -165,21 +166,21 @@ def lookup(domain: str, op_type: str, formal: str, opset: int) -> Rule | Zero | 
     return None
 
 
-def coverage() -> list[dict[str, Any]]:
-    """One record per operator of ``ai.onnx``: rules and zeros by input, or none."""
-    _load_rules()
-    import onnx
+def refuse(op_type: str, reason: str, domain: str = "") -> None:
+    """Declare why an operator on the way is refused; said where it is."""
+    _REASONS[domain, op_type] = reason
 
-    records = []
-    names = sorted({s.name for s in onnx.defs.get_all_schemas() if s.domain == ""})
-    for op_type in names:
-        entries = {n: e for (d, o, n), e in _TABLE.items() if d == "" and o == op_type}
-        rules = sorted(n for n, e in entries.items() if isinstance(e[-1], Rule))
-        zeros = sorted(n for n, e in entries.items() if isinstance(e[-1], Zero))
-        body = has_body(onnx.defs.get_schema(op_type))
-        status = "rule" if rules else "zero" if zeros else "body" if body else "none"
-        records.append({"operator": op_type, "status": status, "rules": rules, "zero": zeros})
-    return records
+
+def refused_because(domain: str, op_type: str) -> str:
+    """Why an operator is refused on purpose; empty where nobody said so."""
+    _load_rules()
+    return _REASONS.get(("" if domain == "ai.onnx" else domain, op_type), "")
+
+
+def entries() -> list[tuple[str, str, str]]:
+    """(domain, operator, input) of every rule and declaration."""
+    _load_rules()
+    return list(_TABLE)
 
 
 def has_body(schema: Any) -> bool:
@@ -202,9 +203,11 @@ __all__ = [
     "Rule",
     "Traced",
     "Zero",
-    "coverage",
+    "entries",
     "has_body",
     "lookup",
+    "refuse",
+    "refused_because",
     "tracer",
     "tracer_of",
     "vjp",

@@ -238,7 +238,7 @@ MODEL = [
     bad("explain twice.onnx -i row.npy", 1, "two nodes", "`y`"),
     bad("inspect twice.onnx", 1, "two nodes", "`y`"),
     bad("explain sequence.onnx -i row.npy", 1, "no output", "sequence"),
-    bad("explain argmax.onnx -i row.npy", 1, "no output", "int64", 'of="h"'),
+    bad("explain argmax.onnx -i row.npy", 1, "no output", "int64", "--of h"),
     bad("explain rounded.onnx -i row.npy", 1, "locally constant", "Round"),
     bad("explain nan.onnx -i row.npy", 1, "NaN or infinite"),
     bad("explain steep.onnx -i row.npy --rule left --steps 8", 1, "gradient of `x`", "alpha = 0"),

@@ -56,7 +56,33 @@ HEAD = '<ir_version: 8, opset_import: ["" : 17, "com.example" : 1]> g '
 VERDICTS = {
     "rounded": (
         "(float[N,3] x) => (float[N,3] y) { y = Round(x) }",
-        ["y with respect to x: no: locally constant on the way", "    Round Round_0"],
+        ["y with respect to x: no: locally constant on the way", "    Round_0 (Round)"],
+    ),
+    "partly": (
+        "(float[N,3] x) => (float[N,3] y) { a = Round(x) y = Mul(a, x) }",
+        ["y with respect to x: yes, but a path ends at the locally constant Round_0 (Round)"],
+    ),
+    "scores": (
+        "(float[N,3] x) => (int64[N,1] y) { a = Tanh(x) y = ArgMax<axis = 1>(a) }",
+        [
+            "y with respect to x: no: the output is int64",
+            "    explain what is in front of ArgMax: --of a",
+            "rows of a batch: not tried, as nothing can be explained by default",
+        ],
+    ),
+    "tokens": (
+        "(int64[N] i) => (float[N,2] y) <float[2,2] t = {1, 2, 3, 4}>"
+        " { e = Gather(t, i) y = Tanh(e) }",
+        [
+            "y with respect to i: no: the input is int64",
+            "    attribute to what is made of it: --wrt e",
+            "y with respect to e: yes",
+            "rows of a batch: independent",
+        ],
+    ),
+    "alike": (
+        "(float[N,3] x) => (float[N,3] a, float[N,3] b) { a = Tanh(x) b = Exp(x) }",
+        ["a, b with respect to x: yes"],
     ),
     "argmax": (
         "(float[N,3] x) => (int64[N,1] y) { y = ArgMax<axis = 1>(x) }",
@@ -65,6 +91,10 @@ VERDICTS = {
     "whole": (
         "(int64[N,3] x) => (float[N,3] y) { y = Cast<to = 1>(x) }",
         ["y with respect to x: no: the input is int64"],
+    ),
+    "sized": (
+        "(float[N,3] x, float[N,3] z) => (float[N,3] y) { s = Shape(z) y = Reshape(x, s) }",
+        ["y with respect to z: zero: the output does not depend on it"],
     ),
     "unused": (
         "(float[N,3] x, float[N,3] z) => (float[N,3] y) { y = Tanh(x) }",

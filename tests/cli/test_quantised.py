@@ -27,6 +27,23 @@ def test_explain_says_which_was_used(run, pair, policy):
     assert json.loads(outcome.out)["provenance"]["quantised"] == policy
 
 
+@pytest.mark.parametrize("policy", ["straight_through", "dequantise"])
+def test_explain_prints_which_was_used(run, pair, policy):
+    outcome = run("explain", "pair.onnx", "--input", "row.npy", "--quantised", policy)
+    assert outcome.code == 0
+    assert f" · {policy} · " in outcome.out.splitlines()[0]
+
+
+def test_a_model_without_rounding_says_nothing_of_it(run, pair):
+    plain = PAIR.replace(
+        "q = QuantizeLinear(x, s, z) r = DequantizeLinear(q, s, z) y = Tanh(r)", "y = Tanh(x)"
+    )
+    onnx.save(onnx.parser.parse_model(plain), pair / "plain.onnx")
+    outcome = run("explain", "plain.onnx", "--input", "row.npy")
+    assert outcome.code == 0
+    assert "straight_through" not in outcome.out
+
+
 def test_augment_takes_the_rounding_out(run, pair):
     assert run("augment", "pair.onnx", "-o", "out.onnx", "--quantised", "dequantise").code == 0
     operators = {n.op_type for n in onnx.load(pair / "out.onnx").graph.node}

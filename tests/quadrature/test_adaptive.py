@@ -27,7 +27,9 @@ def test_a_smooth_gradient_takes_one_rule_of_fifteen_nodes():
     assert reported < 1e-4
 
 
-@pytest.mark.parametrize("place", np.random.default_rng(0).uniform(0.01, 0.99, 20).round(4).tolist())
+@pytest.mark.parametrize(
+    "place", np.random.default_rng(0).uniform(0.01, 0.99, 20).round(4).tolist()
+)
 def test_a_step_is_found_by_bisection(place):
     evaluations, reported, true = integrate(lambda a: [1.0 + (a > place)], np.array([2 - place]))
     # 15 nodes, and as many as it takes to halve a gap of 0.1 to below 1 %

@@ -57,6 +57,7 @@ def test_the_steepest_gap_is_that_of_the_step():
     rule = built(np.linspace(0.05, 0.95, 10), lambda a: [1.0 * (a > 0.41)])
     assert rule.steepest(3) == pytest.approx([0.4])
 
+
 def test_the_widest_gap_may_be_at_an_end():
     assert built([0.3, 0.5, 0.9], lambda a: [a]).widest(2) == pytest.approx([0.7, 0.15])
 

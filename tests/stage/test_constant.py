@@ -10,7 +10,9 @@ import igrt
 from igrt.stage import constant_gradient
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18]> m (float[N,4] x) => (float[N,3] y) '
-WEIGHTS = "<float[4,4] W = {1,-2,3,0.5, -1,1,2,-3, 0.25,1,-1,2, 3,-1,1,1}, float[4] b = {1,-1,0.5,2}, "
+WEIGHTS = (
+    "<float[4,4] W = {1,-2,3,0.5, -1,1,2,-3, 0.25,1,-1,2, 3,-1,1,1}, float[4] b = {1,-1,0.5,2}, "
+)
 V = "float[4,3] V = {1,2,-3, -1,1,0.5, 2,-2,1, 1,1,-1}, float zero = {0}, float one = {1}> "
 
 AFFINE = {
@@ -48,7 +50,9 @@ def gradient_graph(body):
 
 def varies(augmented):
     """Whether the gradient differs between points of some ray from zero."""
-    session = ort.InferenceSession(augmented.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        augmented.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 4)).astype(np.float32)
     ct = rng.normal(size=(50, 3)).astype(np.float32)

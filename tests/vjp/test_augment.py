@@ -7,7 +7,7 @@ import pytest
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from igrt.errors import InputError, ModelLoadError, NoGradientPath
+from igrt.errors import InputError, ModelLoadError, NoGradientPath, UnsupportedOperator
 from igrt.vjp.augment import augment, differentiate
 
 MLP = """
@@ -379,3 +379,12 @@ def test_onnxruntimes_transpose_optimiser_leaves_the_gradient_right():
     for found, want in zip(session.run(outputs, feeds), expected, strict=True):
         # products and sums of a few float32 numbers of order one
         np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_an_operator_newer_than_the_opset_is_the_exporters_fault():
+    """As torch writes it where it fails to raise the opset of an export."""
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[2] x) => (float[2] y) { y = Gelu (x) }'
+    )
+    with pytest.raises(UnsupportedOperator, match="ONNX has Gelu from opset 20 on"):
+        augment(model)

@@ -10,9 +10,17 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from igrt.vjp.augment import augment
+from igrt.errors import IgrtError
+from igrt.graph import load
+from igrt.graph.normalize import normalize
+from igrt.vjp.augment import augment, differentiate
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gradient.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "gradient.py"
+MODELS = [
+    *sorted((ROOT / "models").glob("*/*.onnx")),
+    *sorted((ROOT.parent / "shared" / "data" / "models").glob("*.onnx")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +48,29 @@ def test_nothing_is_dead_or_computed_twice(bench, anchor):
     _, forward, model = anchor
     assert bench.dead_nodes(model) == 0
     assert bench.repeated_nodes(model) == bench.repeated_nodes(forward)
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_gradients_of_real_models_have_no_node_too_many(bench, path):
+    forward = normalize(load(path).model)
+    try:
+        model = differentiate(forward).model
+    except IgrtError as error:
+        pytest.skip(f"no gradient: {type(error).__name__}")
+    assert bench.dead_nodes(model) == bench.dead_nodes(forward)
+    own = {o for n in forward.graph.node for o in n.output}
+    made = [n for n in model.graph.node if own.isdisjoint(n.output)]
+    assert made
+    # by name: a node that reads what an exporter computed twice is not a repetition of ours
+    seen, outputs = set(), {o.name for o in model.graph.output}
+    for node in model.graph.node:
+        attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
+        key = (node.domain, node.op_type, *node.input, *attributes, len(node.output))
+        # two tensors may share their gradient, and an output needs a name of its own
+        named = node.op_type == "Identity" and node.output[0] in outputs
+        assert named or key not in seen or not own.isdisjoint(node.output), node
+        seen.add(key)
+    assert all(n.output[0] in outputs for n in made if n.op_type == "Identity")
 
 
 def test_the_counters_see_what_they_count(bench, anchor):
@@ -143,3 +174,169 @@ def test_scale_of_a_normalisation_goes_into_the_kernel(strides, group):
     (got,) = session.run(["igrt/grad/x"], feeds)
     # float32: sums of 54 products of order one, each rounded to 6e-8
     np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=2e-5)
+
+
+def run(model, feeds, *names):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(list(names), feeds)
+
+
+POOL = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+
+
+def rectified_pool(*more, shape, last="p"):
+    """Relu and MaxPool of x, its Relu's output maybe read by others too."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("MaxPool", ["r"], [last], **POOL),
+        *more,
+    ]
+    return chain(*nodes, shape=shape)
+
+
+def by_indices(x, ct):
+    """The gradient by the Indices of onnxruntime's own MaxPool: with respect to r, and to x."""
+    r = np.maximum(x, 0)
+    pool = helper.make_node("MaxPool", ["x"], ["y", "i"], **POOL)
+    graph = chain(pool, shape=x.shape).graph
+    graph.output.append(helper.make_tensor_value_info("i", 7, [None] * 4))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    (indices,) = run(model, {"x": r}, "i")
+    spread = np.zeros(x.size, np.float32)
+    np.add.at(spread, indices.ravel(), ct.ravel())
+    spread = spread.reshape(x.shape)
+    return spread, spread * (x > 0)
+
+
+@pytest.mark.parametrize("wrt", [["x"], ["r"], ["x", "r"]])
+def test_a_relu_is_masked_behind_its_pool_unless_its_own_gradient_is_wanted(wrt):
+    rng = np.random.default_rng(3)
+    # whole numbers, most of them negative: many windows of zeros only, and many ties
+    x = rng.integers(-6, 3, (2, 3, 9, 8)).astype(np.float32)
+    model = augment(rectified_pool(shape=x.shape, last="y"), wrt=wrt)
+    (y,) = run(model, {"x": x, "igrt/cotangent/y": np.zeros((2, 3, 5, 4), np.float32)}, "y")
+    ct = rng.integers(-4, 5, y.shape).astype(np.float32)
+    names = [f"igrt/grad/{n}" for n in wrt]
+    got = run(model, {"x": x, "igrt/cotangent/y": ct}, *names)
+    of_r, of_x = by_indices(x, ct)
+    assert (of_r != of_x).any()
+    for name, gradient_of in zip(wrt, got, strict=True):
+        np.testing.assert_array_equal(gradient_of, of_x if name == "x" else of_r)
+    masks = [n for n in model.graph.node if n.op_type == "Greater"]
+    assert len(masks) == ("x" in wrt)
+    if wrt == ["x"]:
+        assert masks[0].input[0] == "y"
+
+
+def test_a_relu_that_others_read_is_masked_as_ever():
+    rng = np.random.default_rng(4)
+    x = rng.integers(-4, 4, (1, 2, 6, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("ReduceMax", ["r"], ["m"]),
+        helper.make_node("Mul", ["p", "m"], ["y"]),
+    ]
+    model = augment(rectified_pool(*nodes, shape=x.shape))
+    masks = [n for n in model.graph.node if n.op_type == "Greater"]
+    assert [n.input[0] for n in masks] == ["r"]
+
+
+def test_relus_that_a_concat_joins_are_masked_behind_the_pool():
+    rng = np.random.default_rng(5)
+    x = rng.integers(-6, 4, (2, 4, 9, 7)).astype(np.float32)
+    model = chain(
+        helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        helper.make_node("Relu", ["a"], ["ra"]),
+        helper.make_node("Relu", ["b"], ["rb"]),
+        helper.make_node("Concat", ["ra", "rb"], ["c"], axis=1),
+        helper.make_node("MaxPool", ["c"], ["y"], **POOL),
+        shape=x.shape,
+    )
+    model = augment(model)
+    ct = rng.integers(-4, 5, (2, 4, 5, 4)).astype(np.float32)
+    (got,) = run(model, {"x": x, "igrt/cotangent/y": ct}, "igrt/grad/x")
+    np.testing.assert_array_equal(got, by_indices(x, ct)[1])
+    assert [n.input[0] for n in model.graph.node if n.op_type == "Greater"] == ["y"]
+
+
+@pytest.mark.parametrize(
+    "order, gap, want",
+    [
+        ((0, 1, 2), 0, {"Concat": 1}),
+        ((2, 0, 1), 0, {"Concat": 1}),
+        ((0, 1), 1, {"Concat": 1, "Pad": 1}),
+        ((0, 2), 0, {"Pad": 2, "Add": 1}),
+        ((0, 0), 0, {"Pad": 2, "Add": 1}),
+    ],
+)
+def test_neighbouring_parts_are_joined_by_one_concat(order, gap, want):
+    nodes = []
+    for place, part in enumerate(order):
+        begin, end, out = f"n{part + gap}", f"n{part + gap + 1}", f"s{place}"
+        nodes.append(helper.make_node("Slice", ["x", begin, end, "n1"], [out]))
+        nodes.append(helper.make_node("Mul", [out, f"w{place}"], [f"m{place}"]))
+    nodes.append(helper.make_node("Sum", [f"m{i}" for i in range(len(order))], ["y"]))
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((3, 2, 1)).astype(np.float32)
+    stored = [(f"n{i}", np.array([i])) for i in range(5)]
+    stored += [(f"w{i}", w) for i, w in enumerate(weights)]
+    model = augment(chain(*nodes, shape=[2, 4], stored=stored))
+    want_gradient = np.zeros((2, 4), np.float32)
+    for place, part in enumerate(order):
+        want_gradient[:, part + gap] += weights[place, :, 0]
+    x, ct = rng.standard_normal((2, 4)).astype(np.float32), np.ones((2, 1), np.float32)
+    (got,) = run(model, {"x": x, "igrt/cotangent/y": ct}, "igrt/grad/x")
+    np.testing.assert_array_equal(got, want_gradient)
+    count = emitted(model)
+    whole = {"Pad": 1} if want == {"Concat": 1} else {}  # of 4 columns 3 are read
+    assert {n: count[n] for n in ("Concat", "Pad", "Add") if count[n]} == want | whole
+
+
+def test_numbers_go_where_they_cost_no_pass():
+    rng = np.random.default_rng(1)
+    w = rng.standard_normal((4, 4)).astype(np.float32)
+    model = chain(
+        helper.make_node("Div", ["x", "root"], ["t"]),
+        helper.make_node("Erf", ["t"], ["e"]),
+        helper.make_node("Add", ["e", "one"], ["p"]),
+        helper.make_node("Mul", ["x", "p"], ["q"]),
+        helper.make_node("Mul", ["q", "half"], ["g"]),
+        helper.make_node("MatMul", ["g", "w"], ["y"]),
+        shape=[3, 4],
+        stored=[
+            ("root", np.float32(np.sqrt(2))),
+            ("one", np.float32(1)),
+            ("half", np.float32(0.5)),
+            ("w", w),
+        ],
+    )
+    augmented = augment(model)
+    count = emitted(augmented)
+    # of Gelu: ȳ·p, ȳ·x, t·t and the product with the slope of Erf
+    assert (count["Mul"], count["Div"]) == (4, 0)
+    (gemm,) = [n for n in augmented.graph.node if n.op_type == "Gemm"]
+    assert {a.name: a.f for a in gemm.attribute if a.name == "alpha"} == {"alpha": 0.5}
+    torch = pytest.importorskip("torch", reason="the oracle is torch's autograd in float64")
+    x, ct = rng.standard_normal((2, 3, 4))
+    leaf = torch.tensor(x, requires_grad=True)
+    y = torch.nn.functional.gelu(leaf) @ torch.tensor(w.astype(np.float64))
+    (want,) = torch.autograd.grad(y, leaf, torch.tensor(ct))
+    feeds = {"x": x.astype(np.float32), "igrt/cotangent/y": ct.astype(np.float32)}
+    (got,) = run(augmented, feeds, "igrt/grad/x")
+    # float32: some ten operations of 6e-8 each on numbers of order one
+    np.testing.assert_allclose(got, want.numpy(), rtol=1e-5, atol=2e-6)
+
+
+def test_a_slope_at_the_end_of_the_range_is_not_made_larger():
+    # 1/√(3·x) at the 0 behind a Relu: the slope is the largest number there, the cotangent fed is 0
+    model = chain(
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Mul", ["r", "three"], ["m"]),
+        helper.make_node("Pow", ["m", "p"], ["y"]),
+        shape=[2],
+        stored=[("three", np.float32(3)), ("p", np.float32(-0.5))],
+    )
+    feeds = {"x": np.float32([-1, 3]), "igrt/cotangent/y": np.float32([0, 1])}
+    (got,) = run(augment(model), feeds, "igrt/grad/x")
+    # y′ = -3/2·(3·x)^(-3/2)
+    np.testing.assert_allclose(got, [0.0, -1 / 18], rtol=1e-6)

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import onnx
 
+from igrt.graph.normalize.ceilings import drop_ceilings
 from igrt.graph.normalize.dropout import keep_masks
 from igrt.graph.normalize.inline import inline_functions
 from igrt.graph.normalize.names import name_nodes
-from igrt.graph.normalize.opset import raise_opset
-from igrt.graph.normalize.optional import close_stored, drop_hidden, trim_inputs
+from igrt.graph.normalize.opset import OLDEST, raise_opset
+from igrt.graph.normalize.optional import close_stored, drop_hidden, name_parts, trim_inputs
 from igrt.graph.normalize.order import sort_nodes
 from igrt.graph.normalize.quantised.dequantise import dequantise
-from igrt.graph.normalize.quantised.policy import DEQUANTISE, STRAIGHT_THROUGH, check_policy
+from igrt.graph.normalize.quantised.policy import (
+    DEQUANTISE,
+    STRAIGHT_THROUGH,
+    check_policy,
+    oldest_for,
+)
+from igrt.graph.normalize.quantised.seams import float_seams
 from igrt.graph.normalize.sequences import unpack_sequences
+from igrt.graph.normalize.sizes import compute_sizes
 from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
+from igrt.graph.normalize.vendor.reserved import free_names
 from igrt.graph.valid import blamed
 
 
@@ -44,15 +53,21 @@ def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx
 def _normal(model: onnx.ModelProto, quantised: str) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy = close_stored(drop_hidden(copy))  # first: what follows pins a newer IR version
-    copy = raise_opset(claim_vendor(sort_nodes(inline_functions(copy))))
-    copy = unpack_sequences(lower_vendor(trim_inputs(copy)))
+    # first, since what follows pins a newer IR version
+    copy = name_parts(free_names(close_stored(drop_hidden(copy))))
+    copy = claim_vendor(sort_nodes(inline_functions(copy)))
+    copy = raise_opset(copy, oldest_for(copy, OLDEST))
+    copy = lower_vendor(compute_sizes(trim_inputs(copy)))
+    if float_seams(copy):
+        copy = lower_vendor(copy)  # what moves whole numbers in a body has their steps only now
+    copy = unpack_sequences(copy)
     copy = dequantise(copy) if quantised == DEQUANTISE else copy
-    return name_nodes(keep_masks(copy))
+    return name_nodes(keep_masks(drop_ceilings(copy)))
 
 
 __all__ = [
     "close_stored",
+    "compute_sizes",
     "drop_hidden",
     "inline_functions",
     "keep_masks",

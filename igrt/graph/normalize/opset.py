@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from onnx import version_converter
 
 from igrt.errors import ModelLoadError
 from igrt.graph.normalize.ancient import modernise
+from igrt.graph.normalize.meaning import keep_meaning
 from igrt.graph.normalize.newest import lower_opset
+from igrt.graph.view import subgraphs
 
 OLDEST_READ = 1
 MODERN = 7
@@ -22,8 +26,8 @@ NEWEST = 26
 NEWEST_IR = 13
 
 
-def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with an opset from 18 to 26; one of these is left as it is.
+def raise_opset(model: onnx.ModelProto, oldest: int = OLDEST) -> onnx.ModelProto:
+    """The model with an opset from `oldest` to 26; one of these is left as it is.
 
     Raises:
         ModelLoadError: If the opset is older than 7 or cannot be converted.
@@ -42,45 +46,28 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model uses opset {version}; igrt reads {OLDEST_READ} and newer",
             hint="export it again, or raise it with onnx.version_converter",
         )
-    if version >= OLDEST:
+    if version >= oldest:
         return model
     _refuse_unknown(model, version)
+    _refuse_inconvertible(model.graph, version)
     if version < MODERN:
         model = modernise(model)
     # below IR version 4 the converter insists on stored tensors being listed as inputs as well
     model.ir_version = max(4, model.ir_version)
     try:
-        raised = version_converter.convert_version(model, OLDEST)
+        raised = version_converter.convert_version(model, oldest)
     except Exception as error:  # the C++ converter raises RuntimeError and its own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(
-            f"opset {version} cannot be raised to {OLDEST}: {reason}",
-            hint=f"export the model with opset {OLDEST} or newer",
+            f"opset {version} cannot be raised to {oldest}: {reason}",
+            hint="it uses operators that no runtime for ONNX knows; export it in standard ones"
+            if "No opset import for domain" in reason
+            else f"export the model with opset {oldest} or newer",
         ) from None
-    if version < 11:
-        _keep_positions(raised)
+    keep_meaning(raised, version)
     if not raised.metadata_props:  # dropped by the converter of some versions of onnx
         raised.metadata_props.extend(model.metadata_props)
     return raised
-
-
-def _keep_positions(raised: onnx.ModelProto) -> None:
-    """Say how Resize and Upsample map positions, which they did in one way before opset 11.
-
-    The converter leaves it to the defaults of opset 11, which are another way.
-    """
-    stored = {t.name: t for t in raised.graph.initializer}
-    stored |= {n.output[0]: n.attribute[0].t for n in raised.graph.node if n.op_type == "Constant"}
-    for node in raised.graph.node:
-        if node.op_type != "Resize" or node.domain not in ("", "ai.onnx"):
-            continue
-        scales = stored.get(node.input[2]) if len(node.input) > 2 else None
-        shrinks = scales is not None and bool((onnx.numpy_helper.to_array(scales) < 1).any())
-        added = {
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "ceil" if shrinks else "floor",  # as onnxruntime does at opset 10
-        }
-        node.attribute.extend(onnx.helper.make_attribute(n, a) for n, a in added.items())
 
 
 def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
@@ -95,6 +82,40 @@ def _refuse_unknown(model: onnx.ModelProto, version: int) -> None:
             f"ONNX opset {version} defines no operator {listed}",
             hint="the model uses operators of another domain or is damaged; export it again",
         )
+
+
+def _refuse_inconvertible(graph: onnx.GraphProto, version: int) -> None:
+    """The converter ends the process at an attribute of another type, or one given twice.
+
+    And it changes what is fed to a Scan of opset 8.
+    """
+    for node in graph.node:
+        for body in subgraphs(node):
+            _refuse_inconvertible(body, version)
+        if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, version, ""):
+            continue
+        where, given = f"{node.op_type} (`{node.name or ', '.join(node.output)}`)", set[str]()
+        if node.op_type == "Scan" and version == 8:
+            raise ModelLoadError(
+                f"{where} at opset 8 has a batch axis, which ONNX's converter takes from the "
+                "model's inputs",
+                hint="export the model with opset 9 or newer",
+            )
+        formal: dict[str, Any] = onnx.defs.get_schema(node.op_type, version, "").attributes
+        for attribute in node.attribute:
+            name, kind = attribute.name, attribute.type
+            if name in given or (name in formal and int(formal[name].type) != kind):
+                wrong = "twice" if name in given else f"as {_kind(kind)}"
+                raise ModelLoadError(
+                    f"{where} at opset {version} has its attribute `{name}` {wrong}",
+                    hint="the file is damaged or its exporter at fault; export it again",
+                )
+            given.add(name)
+
+
+def _kind(kind: int) -> str:
+    known = onnx.AttributeProto.AttributeType
+    return known.Name(kind) if kind in known.values() else f"type {kind}"
 
 
 def opset_of(model: onnx.ModelProto) -> int:

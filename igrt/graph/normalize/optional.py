@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import onnx
+
+from igrt.graph.view import all_graphs
 
 
 def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -10,10 +14,33 @@ def trim_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
 
     onnxruntime 1.32 crashes on a LayerNormalization whose omitted bias is written as an empty name.
     """
-    for node in model.graph.node:
-        while node.input and not node.input[-1]:
-            node.input.pop()
+    for graph in all_graphs(model.graph):
+        for node in graph.node:
+            while node.input and not node.input[-1]:
+                node.input.pop()
     return model
+
+
+def name_parts(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a name for each part of every Split; onnxruntime 1.32 crashes at one without.
+
+    The names are those of no other tensor.
+    """
+    nodes = [n for graph in all_graphs(model.graph) for n in graph.node]
+    if not any(map(_nameless, nodes)):
+        return model
+    taken = {name for n in nodes for name in (*n.input, *n.output)}
+    for node in nodes:
+        for i in range(len(node.output)) if _nameless(node) else ():
+            if not node.output[i]:
+                free = (f"igrt/part_{k}" for k in count())
+                node.output[i] = next(name for name in free if name not in taken)
+                taken.add(node.output[i])
+    return model
+
+
+def _nameless(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Split" and not all(node.output)
 
 
 def close_stored(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -38,4 +65,4 @@ def drop_hidden(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-__all__ = ["close_stored", "drop_hidden", "trim_inputs"]
+__all__ = ["close_stored", "drop_hidden", "name_parts", "trim_inputs"]

@@ -8,6 +8,7 @@ import onnx
 
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import own_inputs, pack
+from igrt.graph.normalize.vendor.lower import refusal
 from igrt.graph.view import captured
 from igrt.specs import Dim, TensorSpec
 from igrt.vjp.iterate import Stack, State, add_ct, reverse, tape
@@ -29,11 +30,12 @@ def trace_if(graph: Graph, index: int, varies: set[str]) -> Traced:
     for name, branch in _branches(proto):
         body = body_of(graph, index, name, ())
         outputs = [o.name for o in branch.output]
-        found = reach(body, outputs, captured(branch) & varies)
+        found = reach(body, outputs, _enter(graph, branch, varies, traced))
         traced.edges.extend(sorted(found.reached - set(traced.edges)))
         for outer, inner in zip(proto.output, outputs, strict=True):
             if inner in found.varying and outer and outer not in traced.varying:
                 traced.varying.append(outer)
+                _leave(body, inner, traced)
         _report(traced, body, found)
     return traced
 
@@ -85,10 +87,11 @@ def trace_loop(graph: Graph, index: int, varies: set[str]) -> Traced:
 
 def _trace(graph: Graph, index: int, varies: set[str], parts: Iteration) -> Traced:
     proto = graph.nodes[index]
-    start = {n for n, i in parts.operands.items() if proto.input[i] in varies}
-    start = {n for n in start if _smooth(parts.body, n)}
-    varying, found = parts.trace(start | (captured(parts.original) & varies))
     traced = Traced([], [], [], set())
+    start = {n for n, i in parts.operands.items() if proto.input[i] in varies}
+    traced.missing.extend(_WHOLE.format(n, "enters") for n in start if not _smooth(parts.body, n))
+    start = {n for n in start if _smooth(parts.body, n)}
+    varying, found = parts.trace(start | _enter(graph, parts.original, varies, traced))
     for name in sorted(found.reached):
         operand = parts.operands.get(name)
         if operand is None:
@@ -97,7 +100,10 @@ def _trace(graph: Graph, index: int, varies: set[str], parts: Iteration) -> Trac
         elif proto.input[operand] in varies:
             traced.edges.append(operand)
     pairs = zip(proto.output, parts.outputs, strict=False)
-    traced.varying.extend(o for o, inner in pairs if o and inner in found.varying)
+    for outer, inner in pairs:
+        if outer and inner in found.varying:
+            traced.varying.append(outer)
+            _leave(parts.body, inner, traced)
     _report(traced, parts.body, found)
     traced.missing.extend(parts.changing[n] for n in sorted(varying) if n in parts.changing)
     return traced
@@ -192,11 +198,30 @@ def _smooth(body: Graph, name: str) -> bool:
     return spec.is_float or spec.dtype in ("unknown", "sequence", "optional")
 
 
+_WHOLE = "`{}`, whole numbers in steps that differ or are not known, {} its body"
+
+
+def _enter(graph: Graph, body: onnx.GraphProto, varies: set[str], traced: Traced) -> set[str]:
+    """Captured tensors that vary, without whole numbers: their steps are outside."""
+    names = captured(body) & varies
+    smooth = {n for n in names if _smooth(graph, n)}
+    traced.missing.extend(_WHOLE.format(n, "enters") for n in sorted(names - smooth))
+    return smooth
+
+
+def _leave(body: Graph, name: str, traced: Traced) -> None:
+    """Whole numbers that leave a body have their steps in it."""
+    if not _smooth(body, name):
+        traced.missing.append(_WHOLE.format(name, "leaves"))
+
+
 def _report(traced: Traced, body: Graph, found: Reach) -> None:
     """Pass on what has no rule in a body."""
     for index, formals in found.missing.items():
         proto = body.nodes[index]
         line = f"{proto.op_type} ({', '.join(sorted(set(formals)))}) in its body"
+        reason = refusal(body, proto)
+        line = f"{line}: {reason}" if reason else line
         if line not in traced.missing:
             traced.missing.append(line)
         traced.operators.update(found.within.get(index, set()))

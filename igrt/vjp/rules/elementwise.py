@@ -28,7 +28,7 @@ def acos(emit: Emitter, node: Node, ct: Value) -> Value:
 def acosh(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ / (√(x - 1)·√(x + 1)); x² - 1 would cancel near 1 and overflow."""
     x = node["input"]
-    return ct / emit.Sqrt(_positive(x - 1.0)) / emit.Sqrt(x + 1.0)
+    return ct / emit.Sqrt(_positive(x - 1.0)) / emit.Sqrt(_positive(x + 1.0))
 
 
 @vjp("Asin", "input")
@@ -171,6 +171,8 @@ def reciprocal(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("Relu", "X")
 def relu(emit: Emitter, node: Node, ct: Value) -> Value:
     """x‾ = ȳ where x > 0, else 0; the derivative at 0 is 0."""
+    if emit.is_rectified(ct, node.output):
+        return ct
     return emit.masked(ct, emit.Greater(node.output, 0.0))
 
 

@@ -1,5 +1,7 @@
 """VJP rules of the dense linear operators: Gemm, MatMul."""
 
+from math import prod
+
 from igrt.graph import Emitter, Node, Value
 from igrt.vjp.broadcast import sum_to
 from igrt.vjp.registry import vjp
@@ -62,7 +64,10 @@ def _rows(emit: Emitter, value: Value, matrix: Value, axis: int) -> Value:
     """`value` as a matrix of rows as long as an axis of `matrix`."""
     if value.shape is not None and value.rank == 2:
         return value
-    return emit.reshape(value, [-1, emit.dims(matrix, axis, axis + 1)])
+    known = value.static_shape
+    # beside an empty axis a -1 would be any number
+    rows = prod(known[:-1]) if known is not None and 0 in known else -1
+    return emit.reshape(value, [rows, emit.dims(matrix, axis, axis + 1)])
 
 
 def _sum_batch(emit: Emitter, ct: Value, primal: Value, other: Value) -> Value:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
 from igrt.vjp.geometry import Window, along, fit, identity, window
 from igrt.vjp.registry import vjp
@@ -14,6 +15,7 @@ from igrt.vjp.registry import vjp
 @vjp("AveragePool", "X")
 def average_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     """y[p] = Σ_k x[s·p + d·k - pad]/count[p], hence x‾[q] = Σ ȳ[p]/count[p] over windows p ∋ q."""
+    _refuse_mispadded(node)
     x = node["X"]
     win = window(emit, node, emit.dims(x, 2))
     kernel, pads = win.kernel.constant, win.pads
@@ -62,6 +64,7 @@ def global_max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
 @vjp("LpPool", "X")
 def lp_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     """y[p] = (Σ|x|ᵖ)^(1/p), x‾[q] = sign(x)·|x|^(p-1)·Σ ȳ[p]·y[p]^(1-p) over windows p ∋ q."""
+    _refuse_mispadded(node)
     spread = _per_norm(emit, node, ct)
     for i in range(node["X"].rank - 2):
         spread = along(emit, _responses(emit, node, "LpPool", i + 2, i), spread, i + 2)
@@ -76,6 +79,15 @@ def max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     comparisons instead of k·l. Asking the MaxPool for its Indices would make it 6 to 54 times
     slower in onnxruntime.
     """
+    _refuse_mispadded(node)
+    x, y = node["X"], node.output
+    if emit.rectifies(x):  # x > 0 where y > 0, and y is the smaller one
+        ct = emit.masked(ct, emit.Greater(y, 0.0))
+        return emit.rectified(_spread_maxima(emit, node, ct), x)
+    return _spread_maxima(emit, node, ct)
+
+
+def _spread_maxima(emit: Emitter, node: Node, ct: Value) -> Value:
     x, y = node["X"], node.output
     sizes = emit.dims(x, 2)
     win = window(emit, node, sizes)
@@ -92,6 +104,18 @@ def max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
     if win.pads is None:
         return emit.Slice(ct, win.begin, win.begin + sizes, win.axes)
     return ct
+
+
+def _refuse_mispadded(node: Node) -> None:
+    """Dilated windows with `auto_pad` SAME: their number in onnxruntime is not what ONNX infers."""
+    kernel, mode = node.attr("kernel_shape"), node.attr("auto_pad", "NOTSET")
+    dilations = node.attr("dilations") or [1] * len(kernel)
+    spread = any(d != 1 and k != 1 for d, k in zip(dilations, kernel, strict=True))
+    if spread and mode.startswith("SAME"):
+        raise UnsupportedOperator(
+            f"`auto_pad` is {mode} and windows are dilated: onnxruntime pads less than ONNX says",
+            hint="write the padding into `pads`",
+        )
 
 
 def _max_along(

@@ -1,6 +1,7 @@
 """VJP rules of the operators that shape, cut and join tensors, from Concat to Unsqueeze."""
 
 import numpy as np
+import onnx
 
 from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
@@ -20,7 +21,11 @@ def concat_inputs(emit: Emitter, node: Node, ct: Value, index: int) -> Value:
     if len(sizes) == 1:
         return ct
     start = sum(sizes[:index], start=emit.constant([0]))
-    return emit.Slice(ct, start, start + sizes[index], [node.attr("axis")])
+    part = emit.Slice(ct, start, start + sizes[index], [node.attr("axis")])
+    operand = node.inputs[index]
+    if operand is not None and emit.is_rectified(ct, node.output):
+        return emit.rectified(part, operand)
+    return part
 
 
 @vjp("Dropout", "data")
@@ -40,8 +45,16 @@ def dropout_data(emit: Emitter, node: Node, ct: Value) -> Value:
     return emit.Where(mask, ct / emit.Where(training, kept, 1.0), 0.0)
 
 
-# which elements are dropped is a step function of the ratio
-zero("Dropout", "ratio")
+def _at_inference(proto: onnx.NodeProto) -> bool:
+    return len(proto.input) < 3 or not proto.input[2]
+
+
+@vjp("Dropout", "ratio", flat=_at_inference)
+def dropout_ratio(emit: Emitter, node: Node, ct: Value) -> Value:
+    """y = m·x/(1 - ratio) in training, hence ratio‾ = Σ ȳ·y/(1 - ratio) at the mask m drawn."""
+    ratio = node["ratio"]
+    slope = emit.ReduceSum(ct * node.output, keepdims=0) / (1.0 - emit.cast(ratio, ct.dtype))
+    return emit.cast(emit.Where(node["training_mode"], slope, 0.0), ratio.dtype)
 
 
 @vjp("Expand", "input")

@@ -7,7 +7,6 @@ import onnx
 
 from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
-from igrt.specs import Array
 from igrt.vjp.movement import widened
 from igrt.vjp.registry import vjp, zero
 from igrt.vjp.sampling import (
@@ -106,7 +105,9 @@ def _grid(emit: Emitter, node: Node) -> Reader:
         position = place * (length - 1.0) * 0.5 if aligned else (place * length - 1.0) * 0.5
         match node.attr("padding_mode", "zeros"):
             case "border":
-                axes.append(_edge(emit, position, kernel, size, aligned))
+                # a cubic curve has not reached the edge's height there yet: ONNX's reference
+                # moves the point to the edge, onnxruntime and torch let the curve run on
+                axes.append(edge_outside(emit, taps(emit, position, kernel), size))
             case "reflection":
                 here = taps(emit, position, kernel)
                 axes.append(mirror_outside(emit, here, size, on_pixel=aligned))
@@ -114,18 +115,3 @@ def _grid(emit: Emitter, node: Node) -> Reader:
                 axes.append(zero_outside(emit, taps(emit, position, kernel), size))
     batch = emit.Range(0, emit.Squeeze(emit.dims(x, 0, 1), [0]), 1)
     return Reader(emit, x, batch, axes)
-
-
-def _edge(emit: Emitter, position: Value, kernel: Array, size: Value, aligned: bool) -> Taps:
-    """Taps where the outermost pixels go on for ever; a cubic curve has left them by then.
-
-    GridSample moves a point outside the image to the outermost pixel, where the curve is not flat.
-    """
-    if kernel is not CUBIC:
-        return edge_outside(emit, taps(emit, position, kernel), size)
-    last = emit.cast(size, position.dtype) - 1.0
-    low, high = (0.0, last) if aligned else (-0.5, last + 0.5)
-    outside = emit.Or(emit.Less(position, low), emit.Greater(position, high))
-    moved = emit.Where(outside, emit.Min(emit.Max(position, 0.0), last), position)
-    here = edge_outside(emit, taps(emit, moved, kernel), size)
-    return Taps(here.index, here.weight, emit.Where(emit.Unsqueeze(outside, [-1]), 0.0, here.slope))

@@ -1,5 +1,7 @@
 """Models that onnxruntime's own optimiser has saved, against the originals."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -176,6 +178,10 @@ def added(model):
     }
 
 
+_OF_MODELS = ("espcn_superres_x3", "go1_joystick_policy_jax", "mnist_cnn_cntk")
+_OF_MODELS += ("squeezenet1_imagenet_fp32", "vit_tracker_tiny", "chembl33_multitask_q8")
+_OF_CORPUS = ("dtln_stage1", "lstm_vae_encoder", "yunet_n_320", "mujoco_leap_jax")
+
 FUSED = {
     "cnn": {"FusedConv"},
     "transformer": {"BiasGelu", "SkipLayerNormalization"},
@@ -201,6 +207,53 @@ def test_attributions_are_those_of_the_original(name, level, tmp_path):
     # other way at one of 16 steps
     error = np.linalg.norm(got.values["x"] - want.values["x"])
     assert error <= 2e-3 * np.linalg.norm(want.values["x"])
+
+
+ROOT = Path(__file__).parents[3]
+SHARED = ROOT.parent / "shared" / "data"
+FILES = [
+    *sorted((ROOT / "models").glob("*/*.onnx")),
+    *(SHARED / "models" / f"{n}.onnx" for n in _OF_MODELS),
+    *(SHARED / "corpus" / f"{n}.onnx" for n in _OF_CORPUS),
+]
+
+
+@pytest.mark.parametrize("level", ["BASIC", "EXTENDED"])
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_gradients_of_real_models_are_those_of_the_original(path, level, tmp_path):
+    if not path.exists():
+        pytest.skip("the model is not there")
+    model = onnx.load(path)
+    saved = optimised(model, level, tmp_path)
+    rng = np.random.default_rng(0)
+    feeds = {
+        i.name: rng.standard_normal([d if isinstance(d, int) else 1 for d in i.shape])
+        for i in session(model).get_inputs()
+    }
+    feeds = {n: a.astype(np.float32) for n, a in feeds.items()}
+    of = session(model).get_outputs()[0].name
+    ct = rng.standard_normal(session(model).run([of], feeds)[0].shape).astype(np.float32)
+    found = []
+    for source in (model, saved):
+        made = session(igrt.augment(source, of=of))
+        names = [o.name for o in made.get_outputs() if o.name.startswith("igrt/grad/")]
+        fed = {i.name for i in made.get_inputs()}
+        given = feeds | {f"igrt/cotangent/{of}": ct}
+        given = {n: a for n, a in given.items() if n in fed}
+        found.append(dict(zip([of, *names], made.run([of, *names], given), strict=True)))
+    assert found[0].keys() == found[1].keys()
+    for name, want in found[0].items():
+        # the same formula in another order, in float32
+        error = np.linalg.norm(found[1][name].astype(np.float64) - want)
+        assert error <= 1e-4 * np.linalg.norm(want), name
+
+
+def session(model):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def test_a_layout_for_one_processor_is_refused(tmp_path):

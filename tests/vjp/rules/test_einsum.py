@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from igrt.errors import UnsupportedOperator
+
 
 @pytest.mark.parametrize(
     ("equation", "shapes"),
@@ -31,6 +33,30 @@ import pytest
 )
 def test_einsum(check_vjp, rng, equation, shapes):
     check_vjp("Einsum", *(rng.standard_normal(s) for s in shapes), equation=equation)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk->ik", [(3, 1), (4, 2)]),
+        ("ij,jk->ik", [(3, 4), (1, 2)]),
+        ("ij,kj->ki", [(3, 1), (2, 1)]),
+    ],
+)
+def test_summed_axes_of_size_1_are_broadcast(check_vjp, rng, equation, shapes):
+    check_vjp("Einsum", *(rng.standard_normal(s) for s in shapes), equation=equation)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [("ij,ij->ij", [(3, 1), (1, 4)]), ("bij,bjk->bik", [(1, 2, 3), (5, 3, 4)])],
+)
+def test_axes_of_size_1_are_broadcast(check_vjp, rng, equation, shapes):
+    # with known sizes ONNX infers the size 1 for the output, and onnxruntime believes it
+    arrays = [rng.standard_normal(s) for s in shapes]
+    check_vjp("Einsum", *arrays, equation=equation, symbolic=("all",))
+    with pytest.raises(UnsupportedOperator, match="infers no size"):
+        check_vjp("Einsum", *arrays, equation=equation, symbolic=("static",))
 
 
 def test_opset_12(check_vjp, rng):

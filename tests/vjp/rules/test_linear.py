@@ -44,6 +44,11 @@ def test_matmul(check_vjp, rng, a, b, opset):
     check_vjp("MatMul", rng.standard_normal(a), rng.standard_normal(b), opset=opset)
 
 
+def test_a_sum_of_nothing(check_vjp):
+    # the reference knows no -1 beside a 0, which a symbol leads to
+    check_vjp("MatMul", np.ones((2, 3, 0)), np.ones((0, 4)), symbolic=("static",))
+
+
 @pytest.mark.parametrize(("a", "b"), SHAPES)
 @pytest.mark.parametrize("wrt", [[0], [1]])
 def test_matmul_with_a_stored_operand(check_vjp, rng, a, b, wrt):

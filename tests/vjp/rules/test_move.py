@@ -71,7 +71,7 @@ GATHER = """
 @pytest.mark.parametrize(
     "shape, indices, used",
     [
-        ("4", " {0}", {"Reshape", "Pad"}),
+        ("4", " {0}", {"Unsqueeze", "Pad"}),
         ("2, 4", "[2] {3, 4}", {"Pad"}),
         ("5, 4", "[5] {0, 1, 2, 3, 4}", set()),
         ("5, 4", "[5] {3, 1, 4, 0, 2}", {"Gather"}),

@@ -5,6 +5,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from igrt.errors import UnsupportedOperator
 from igrt.vjp.augment import augment
 
 WINDOWS = [
@@ -187,3 +188,11 @@ def norms_of_windows(x):
     """onnx.reference has no LpPool of older opsets."""
     windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))[:, :, ::2, ::2]
     return [np.sqrt((windows**2).sum(axis=(4, 5)))]
+
+
+@pytest.mark.parametrize("op_type", ["AveragePool", "LpPool", "MaxPool"])
+def test_dilated_windows_with_auto_pad_are_refused(check_vjp, rng, op_type):
+    """onnxruntime computes the padding as if they were not dilated, unlike ONNX."""
+    given = {"kernel_shape": [2, 2], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}
+    with pytest.raises(UnsupportedOperator, match=r"dilated.*\n\nhint: .*`pads`"):
+        check_vjp(op_type, rng.standard_normal((1, 1, 5, 6)), opset=22, **given)

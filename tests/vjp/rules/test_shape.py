@@ -420,6 +420,24 @@ def test_dropout_in_training_that_drops_nothing():
     np.testing.assert_array_equal(got, 2 * x)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_ratio_of_dropout_in_training(training):
+    text = """
+        <ir_version: 8, opset_import: ["": 18]>
+        g (float[100] x, float r, bool t) => (float[100] y) { y = Dropout <seed = 1> (x, r, t) }
+    """
+    model = augment(parser.parse_model(text), wrt=["r"])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x = np.linspace(1, 2, 100, dtype=np.float32)
+    feeds = {"x": x, "r": np.array(0.25, np.float32), "t": np.array(training)}
+    feeds["igrt/cotangent/y"] = x
+    y, got = session.run(["y", "igrt/grad/r"], feeds)
+    # y = m x/(1 - r) at the mask that was drawn, so dy/dr = y/(1 - r); a sum of 100 floats
+    expected = (x.astype(np.float64) * y).sum() / 0.75 if training else 0.0
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert got.shape == () and (y == 0).any() == training
+
+
 def test_the_ratio_of_dropout_gets_nothing():
     text = """
         <ir_version: 8, opset_import: ["": 18]>
@@ -432,3 +450,21 @@ def test_the_ratio_of_dropout_gets_nothing():
 @pytest.mark.parametrize("wrt", [[0], [2], [0, 2]])
 def test_range(check_vjp, wrt):
     check_vjp("Range", np.array(0.3), np.array(2.9), np.array(0.5), wrt=wrt)
+
+
+@pytest.mark.parametrize("used", ["a", "b"])
+def test_split_with_parts_that_have_no_name(used):
+    """onnxruntime 1.32 ends the process at such a Split; igrt gives the parts names."""
+    model = parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 13]> g (float[6] x) => (float[n] y)
+        <int64[3] sizes = {{1, 3, 2}}> {{ a, b, c = Split (x, sizes)  y = Sin ({used}) }}"""
+    )
+    model.graph.node[0].output[:] = [name if name == used else "" for name in "abc"]
+    session = onnxruntime.InferenceSession(augment(model).SerializeToString())
+    x = np.arange(6, dtype=np.float32)
+    place = {"a": slice(0, 1), "b": slice(1, 4)}[used]
+    expected = np.zeros(6)
+    expected[place] = np.cos(x[place])
+    feeds = {"x": x, "igrt/cotangent/y": np.ones_like(x[place])}
+    found = session.run(["igrt/grad/x"], feeds)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)  # float32

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -9,10 +11,11 @@ from onnx import numpy_helper
 from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.vendor.lower import rewritten
+from igrt.graph.normalize.within import carried_on, replace_nodes
 from igrt.graph.prune import needed_names
 from igrt.graph.steps import range_of, same_step
 from igrt.graph.value import Node, Value
-from igrt.graph.view import Graph
+from igrt.graph.view import Graph, all_graphs, all_inputs, subgraphs
 from igrt.specs import Array
 
 
@@ -24,7 +27,20 @@ def dequantise(model: onnx.ModelProto) -> onnx.ModelProto:
     DequantizeLinear, operator, QuantizeLinear.
     """
     graph = Graph(model)
+    nodes, stored = _without_rounding(graph, None)
+    if nodes is None:
+        return model
+    _replace(model.graph, nodes, stored)
+    return model
+
+
+def _without_rounding(
+    graph: Graph, outer: Emitter | None
+) -> tuple[list[onnx.NodeProto] | None, list[onnx.TensorProto]]:
+    """The nodes of a graph without rounding, None if there is none; and what they need stored."""
     nodes: list[onnx.NodeProto] = []
+    new: list[onnx.TensorProto] = []
+    learner = Emitter(graph, outer)
     changed = False
     for proto in graph.nodes:
         made = [proto]
@@ -32,31 +48,54 @@ def dequantise(model: onnx.ModelProto) -> onnx.ModelProto:
             stored = _stored(graph, proto)
             if stored is not None:
                 made = []
-                model.graph.initializer.append(numpy_helper.from_array(stored, proto.output[0]))
+                new.append(numpy_helper.from_array(stored, proto.output[0]))
             elif proto.input[0] in graph.producers:
-                emit = Emitter(graph)
+                emit = Emitter(graph, outer)
                 try:
                     made = rewritten(graph, emit, proto, _unrounded)
                 except UnsupportedOperator:
                     made = [proto]
-                model.graph.initializer.extend(emit.initializers)
+                new.extend(emit.initializers)
+        elif any(n.op_type == "DequantizeLinear" for b in subgraphs(proto) for n in _all_nodes(b)):
+            made = [carried_on(graph, learner, proto, _in_body)]
         changed = changed or made != [proto]
         nodes.extend(made)
-    if not changed:
-        return model
-    needed = needed_names(nodes, {o.name for o in model.graph.output})
-    kept = [
-        onnx.NodeProto.FromString(n.SerializeToString())
-        for n in nodes
-        if needed.intersection(n.output) or n.op_type not in _ROUNDS
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    used = {name for n in kept for name in n.input} | {o.name for o in model.graph.output}
-    weights = [t for t in model.graph.initializer if t.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(weights)
-    return model
+    return (nodes if changed else None), new
+
+
+def _in_body(body: Graph, inner: Emitter, original: onnx.GraphProto) -> None:
+    nodes, stored = _without_rounding(body, inner.outer)
+    if nodes is not None:
+        _replace(original, nodes, stored)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for inner in all_graphs(graph):
+        yield from inner.node
+
+
+def _replace(
+    target: onnx.GraphProto,
+    nodes: Sequence[onnx.NodeProto],
+    stored: Sequence[onnx.TensorProto],
+) -> None:
+    """Put nodes into a graph, without quantisers that nothing needs and what only they read."""
+    outputs = {o.name for o in target.output}
+    needed = needed_names(nodes, outputs)
+    kept: list[onnx.NodeProto] = []
+    gone: set[str] = set()
+    for node in nodes:
+        if needed.isdisjoint(node.output) and (
+            node.op_type in _ROUNDS or not gone.isdisjoint(all_inputs(node))
+        ):
+            gone.update(node.output)
+        else:
+            kept.append(node)
+    replace_nodes(target, kept, stored)
+    used = {name for n in target.node for name in all_inputs(n)} | outputs
+    weights = [t for t in target.initializer if t.name in used]
+    del target.initializer[:]
+    target.initializer.extend(weights)
 
 
 _ROUNDS = ("QuantizeLinear", "DynamicQuantizeLinear")

@@ -8,7 +8,7 @@ from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.quantised.policy import JOINED, real, rounded
 from igrt.graph.normalize.vendor.attention import attention_of
-from igrt.graph.normalize.vendor.linear import CONV, attributes
+from igrt.graph.normalize.vendor.linear import CONV, attributes, channels_first, channels_last
 from igrt.graph.normalize.vendor.table import lowering
 from igrt.graph.value import Node, Value
 
@@ -28,13 +28,13 @@ def qlinear_conv(
     bias: Value | None,
 ) -> Value:
     """y = Q(Conv(x, w) + b), b in steps of both scales."""
-    if node.attr("channels_last", 0):
-        raise UnsupportedOperator("its channels are last")
+    last = node.attr("channels_last", 0)
     left, right = real(emit, x, x_scale, x_zero), real(emit, w, w_scale, w_zero, 0)
     if bias is not None:
         bias = emit.cast(bias, left.dtype) * (x_scale * w_scale)
+    left = channels_first(emit, left) if last else left
     y = emit.Conv(left, right, bias, **attributes(node, *CONV))
-    return rounded(emit, y, y_scale, y_zero)
+    return rounded(emit, channels_last(emit, y) if last else y, y_scale, y_zero)
 
 
 @lowering("QLinearMatMul", domains=("",))
@@ -143,24 +143,31 @@ def matmul_nbits(
     """Y = A·Wᵀ + b, where W has a scale and a zero for each block of a row."""
     bits, width, rows = node.attr("bits", 4), node.attr("K"), node.attr("N")
     size = node.attr("block_size", 32)
-    if g_idx is not None:
-        raise UnsupportedOperator("its input g_idx is not lowered")
+    if node.attr("weight_prepacked", 0):
+        raise UnsupportedOperator("its weights are packed for one kind of GPU")
+    if b.static_shape is not None and 0 in b.static_shape:
+        raise UnsupportedOperator("its weights are left out")
     if bits not in (2, 4, 8):
         raise UnsupportedOperator(f"weights of {bits} bits are not lowered")
     blocks = -(-width // size)
-    scale = emit.reshape(scales, [rows, blocks, 1])
-    if zeros is None:
-        zero: Value | float = float(1 << (bits - 1))
-    elif zeros.dtype == "uint8":
-        zero = _unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scale.dtype)
+    zero: Value | float = float(1 << (bits - 1))
+    if zeros is not None and zeros.dtype == "uint8":
+        zero = unpacked(emit, emit.reshape(zeros, [rows, -1]), bits, scales.dtype)
         zero = emit.Slice(zero, [0], [blocks], [1])
-        zero = emit.Unsqueeze(zero, [2])
-    else:
-        zero = emit.reshape(emit.cast(zeros, scale.dtype), [rows, blocks, 1])
-    packed = emit.reshape(b, [rows, blocks, -1])
-    weight = (_unpacked(emit, packed, bits, scale.dtype) - zero) * scale
-    weight = emit.reshape(weight, [rows, blocks * size])
-    weight = weight if blocks * size == width else emit.Slice(weight, [0], [width], [1])
+    elif zeros is not None:
+        zero = emit.reshape(emit.cast(zeros, scales.dtype), [rows, blocks])
+    whole = unpacked(emit, emit.reshape(b, [rows, blocks, -1]), bits, scales.dtype)
+    parts = [zero, emit.reshape(scales, [rows, blocks])]
+    if g_idx is None:
+        whole = emit.reshape(whole, [rows, blocks, size])
+        parts = [p if isinstance(p, float) else emit.Unsqueeze(p, [2]) for p in parts]
+    else:  # it says whose scale and zero belong to each column
+        whole = emit.Slice(emit.reshape(whole, [rows, blocks * size]), [0], [width], [1])
+        parts = [p if isinstance(p, float) else emit.Gather(p, g_idx, axis=1) for p in parts]
+    weight = (whole - parts[0]) * parts[1]
+    if g_idx is None:
+        weight = emit.reshape(weight, [rows, blocks * size])
+        weight = weight if blocks * size == width else emit.Slice(weight, [0], [width], [1])
     y = emit.MatMul(a, emit.cast(emit.Transpose(weight, perm=[1, 0]), a.dtype))
     return y if bias is None else y + bias
 
@@ -194,7 +201,7 @@ def _counted(emit: Emitter, q: Value, zero: Value | None, axis: int | None = Non
     return real(emit, q, one, zero, axis)
 
 
-def _unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
+def unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
     """The numbers in the bytes of the last axis, the lowest bits first."""
     if bits == 8:
         return emit.cast(packed, dtype)
@@ -211,4 +218,4 @@ def _unpacked(emit: Emitter, packed: Value, bits: int, dtype: str) -> Value:
     return emit.cast(emit.Reshape(stacked, shape), dtype)
 
 
-__all__ = ["matmul_integer", "qlinear_conv"]
+__all__ = ["matmul_integer", "qlinear_conv", "unpacked"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ import onnx
 from igrt.errors import UnsupportedOperator
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.quantised.policy import real, rounded
-from igrt.graph.normalize.vendor.linear import attributes
+from igrt.graph.normalize.vendor.linear import (
+    attributes,
+    channels_first,
+    channels_last,
+    nhwc_max_pool,
+)
 from igrt.graph.normalize.vendor.table import lowering
-from igrt.graph.onnx_types import dtype_name
+from igrt.graph.steps import same_step
 from igrt.graph.value import Node, Value
 
 MOVING = frozenset(
@@ -77,9 +83,10 @@ def qlinear_unary(
     y_zero: Value | None,
 ) -> Value:
     """y = Q(f(x)) for the operator f that the name ends in."""
-    if node.attr("channels_last", 0):
-        raise UnsupportedOperator("its channels are last")
-    y = _unary(emit, node, real(emit, x, x_scale, x_zero))
+    last = node.attr("channels_last", 0)
+    operand = real(emit, x, x_scale, x_zero)
+    y = _unary(emit, node, channels_first(emit, operand) if last else operand)
+    y = channels_last(emit, y) if last else y
     return rounded(emit, y, y_scale, _zero(emit, y_zero, x))
 
 
@@ -162,14 +169,6 @@ def quantize_linear(emit: Emitter, node: Node, x: Value, scale: Value, zero: Val
     return emit.QuantizeLinear(x, scale, zero, axis=node.attr("axis"))
 
 
-def counted(emit: Emitter, node: Node, q: Value) -> Value:
-    """Cast to float: the whole numbers themselves, which are real ones in steps of 1."""
-    to = dtype_name(node.attr("to"))
-    if to not in ("float16", "bfloat16", "float32", "float64"):
-        raise UnsupportedOperator("it casts to whole numbers")
-    return emit.cast(emit.DequantizeLinear(q, emit.constant(np.ones((), np.float32))), to)
-
-
 def moved(emit: Emitter, node: Node, scale: str, zero: str) -> tuple[Value, ...]:
     """An operator that moves whole numbers, on what they stand for."""
     by, at = emit.value(scale), emit.value(zero) if zero else None
@@ -180,10 +179,27 @@ def moved(emit: Emitter, node: Node, scale: str, zero: str) -> tuple[Value, ...]
     given: dict[str, Any] = {
         a.name: onnx.helper.get_attribute_value(a) for a in node.proto.attribute
     }
+    if node.domain:
+        y = nhwc_max_pool(emit, node, real(emit, emit.value(node.proto.input[0]), by, at))
+        return (rounded(emit, y, by, at),)
     if len(node.outputs) > 1 and node.op_type != "Split":
         raise UnsupportedOperator("its second output is used")
     made = emit.node(node.op_type, operands, given, outputs=len(node.outputs))
     return tuple(rounded(emit, y, by, at) for y in made)
+
+
+def joined(emit: Emitter, node: Node, steps: Sequence[tuple[str, str]]) -> tuple[Value, ...]:
+    """Concat of whole numbers in the same steps, on what they stand for."""
+    pairs = [(emit.value(s), emit.value(z) if z else None) for s, z in steps]
+    (by, at), *others = pairs
+    for scale, zero in others:
+        zeros = (at, zero)
+        if not same_step(by, scale) or (at is None) != (zero is None):
+            raise UnsupportedOperator("it joins whole numbers in different steps")
+        if all(z is not None for z in zeros) and not same_step(*(z for z in zeros if z)):
+            raise UnsupportedOperator("it joins whole numbers in different steps")
+    parts = [real(emit, v, s, z) for v, (s, z) in zip(node.inputs, pairs, strict=True) if v]
+    return (rounded(emit, emit.Concat(*parts, axis=node.attr("axis")), by, at),)
 
 
 def _check_type(emit: Emitter, dtype: str) -> None:
@@ -196,4 +212,4 @@ def _zero(emit: Emitter, zero: Value | None, like: Value) -> Value | None:
     return zero if zero is not None else emit.constant(np.zeros((), dtype=like.dtype))
 
 
-__all__ = ["MOVING", "counted", "moved"]
+__all__ = ["MOVING", "joined", "moved"]

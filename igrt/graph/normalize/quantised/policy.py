@@ -6,7 +6,9 @@ import onnx
 
 from igrt.errors import InputError
 from igrt.graph.emit import Emitter
+from igrt.graph.onnx_types import dtype_name
 from igrt.graph.value import Value
+from igrt.graph.view import all_graphs
 
 JOINED = "igrt.quantised"
 """Domain of a product of whole numbers together with the Cast to float behind it."""
@@ -24,9 +26,12 @@ _QUANTISED = frozenset(
         "MatMulBnb4",
         "MatMulInteger",
         "MatMulIntegerToFloat",
+        "MatMulFpQ4",
         "MatMulNBits",
         "QAttention",
+        "QEmbedLayerNormalization",
         "QGemm",
+        "QMoE",
         "QuantizeLinear",
     }
 )
@@ -47,7 +52,31 @@ def check_policy(quantised: str) -> None:
 
 def is_quantised(model: onnx.ModelProto) -> bool:
     """Whether some of the model's arithmetic is on whole numbers that stand for real ones."""
-    return any(n.op_type in _QUANTISED or n.op_type.startswith("QLinear") for n in model.graph.node)
+    return any(
+        n.op_type in _QUANTISED or n.op_type.startswith("QLinear")
+        for graph in all_graphs(model.graph)
+        for n in graph.node
+    )
+
+
+_OF_21 = frozenset("int16 uint16 int4 uint4".split())
+
+
+def oldest_for(model: onnx.ModelProto, oldest: int) -> int:
+    """The opset in which onnxruntime's own quantisers can be written in standard ones.
+
+    They had 16 and 4 bits before the standard ones did, from opset 21 on.
+    """
+    for graph in all_graphs(model.graph):
+        kinds = {t.name: dtype_name(t.data_type) for t in graph.initializer}
+        for node in graph.node:
+            if node.domain == "com.microsoft" and node.op_type in _ROUNDING:
+                if any(kinds.get(name) in _OF_21 for name in node.input):
+                    return max(oldest, 21)
+    return oldest
+
+
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 
 def real(
@@ -69,6 +98,7 @@ __all__ = [
     "STRAIGHT_THROUGH",
     "check_policy",
     "is_quantised",
+    "oldest_for",
     "real",
     "rounded",
 ]

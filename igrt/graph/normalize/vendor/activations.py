@@ -27,11 +27,7 @@ def bias_split_gelu(emit: Emitter, node: Node, x: Value, bias: Value) -> Value:
 @lowering("FastGelu")
 def fast_gelu(emit: Emitter, node: Node, x: Value, bias: Value | None) -> Value:
     """y = u/2·(1 + tanh(√(2/π)·(u + 0.044715·u³))), where u = x + b."""
-    u = x if bias is None else x + bias
-    if emit.graph.opset >= 20:
-        return emit.Gelu(u, approximate="tanh")
-    inner = math.sqrt(2 / math.pi) * (u + 0.044715 * (u * u * u))
-    return 0.5 * u * (1.0 + emit.Tanh(inner))
+    return tanh_gelu(emit, x if bias is None else x + bias)
 
 
 @lowering("Gelu")
@@ -90,6 +86,14 @@ def exact_gelu(emit: Emitter, x: Value) -> Value:
     return 0.5 * x * (1.0 + emit.Erf(x * math.sqrt(0.5)))
 
 
+def tanh_gelu(emit: Emitter, x: Value) -> Value:
+    """x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))."""
+    if emit.graph.opset >= 20:
+        return emit.Gelu(x, approximate="tanh")
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+    return 0.5 * x * (1.0 + emit.Tanh(inner))
+
+
 def activate(emit: Emitter, name: str, y: Value, given: Sequence[float]) -> Value:
     """The activation that a fused operator names, with its parameters in order.
 
@@ -117,4 +121,4 @@ def activate(emit: Emitter, name: str, y: Value, given: Sequence[float]) -> Valu
     raise UnsupportedOperator(f"its activation {name} is not known")
 
 
-__all__ = ["activate", "exact_gelu"]
+__all__ = ["activate", "exact_gelu", "tanh_gelu"]

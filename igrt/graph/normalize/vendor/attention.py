@@ -110,6 +110,65 @@ def multi_head_attention(
     return join_heads(emit, y), k, v, scores
 
 
+@lowering("DecoderMaskedMultiHeadAttention")
+def decoder_masked_multi_head_attention(
+    emit: Emitter,
+    node: Node,
+    query: Value,
+    key: Value | None,
+    value: Value | None,
+    mask: Value | None,
+    attention_bias: Value | None,
+    past_key: Value | None,
+    past_value: Value | None,
+    past_length: Value | None,
+    beams: Value | None,
+    indirection: Value | None,
+    bias: Value | None,
+) -> Results:
+    """MultiHeadAttention of one token, with keys and values before it from a cache."""
+    if indirection is not None:
+        raise UnsupportedOperator("it follows the beams of a search through its cache")
+    if key is None:
+        raise UnsupportedOperator("its queries, keys and values are in one")
+    rest = None
+    if node.attr("past_present_share_buffer", 0) and past_key is not None:
+        if past_length is None or past_value is None:
+            raise UnsupportedOperator("how much of its cache is filled is not given")
+        filled = emit.reshape(emit.cast(past_length, "int64"), [1])
+        rest = [emit.Slice(p, filled + 1, [1 << 31], [2]) for p in (past_key, past_value)]
+        past_key, past_value = (emit.Slice(p, [0], filled, [2]) for p in (past_key, past_value))
+    y, k, v, _ = multi_head_attention(
+        emit, node, query, key, value, bias, mask, attention_bias, past_key, past_value
+    )
+    if rest is None:
+        return y, k, v
+    behind = [emit.Concat(p, r, axis=2) for p, r in zip((k, v), rest, strict=True) if p is not None]
+    return (y, *behind)
+
+
+@lowering("GatedRelativePositionBias")
+def gated_relative_position_bias(
+    emit: Emitter,
+    node: Node,
+    query: Value,
+    query_bias: Value,
+    places: Value,
+    weight: Value,
+    bias: Value,
+    eco: Value,
+    offset: Value | None,
+) -> Value:
+    """b = (u·(r·e - 1) + 2)·p, where u and r are σ of the sums of the halves of q·W + β."""
+    if offset is not None:
+        raise UnsupportedOperator("it packs the tokens of a batch into one row")
+    heads = split_heads(emit, query + query_bias, node.attr("num_heads"))
+    gates = emit.Reshape(emit.MatMul(heads, weight) + bias, [0, 0, 0, 2, -1])
+    gates = emit.Sigmoid(emit.ReduceSum(gates, [-1], keepdims=0))
+    u, r = emit.node("Split", [gates], {"axis": -1, "num_outputs": 2}, outputs=2)
+    return (u * (r * eco - 1.0) + 2.0) * places
+
+
 def _given(
     emit: Emitter,
     query: Value,
@@ -191,7 +250,8 @@ def _masked(emit: Emitter, mask: Value, query: Value, key: Value, filled: float)
             seen = emit.Greater(emit.Unsqueeze(mask, [1]), emit.lift(0, mask))
         case _:
             raise UnsupportedOperator("the form of its mask is not lowered")
-    return emit.Where(seen, emit.lift(0.0, query), emit.lift(filled, query))
+    least = max(filled, float(query.limits.min))  # exporters write the least float32
+    return emit.Where(seen, emit.lift(0.0, query), emit.lift(least, query))
 
 
 __all__ = ["attention", "attention_of", "multi_head_attention"]

@@ -28,7 +28,7 @@ def fused_conv(
 def nhwc_fused_conv(
     emit: Emitter, node: Node, x: Value, w: Value, b: Value | None, z: Value | None
 ) -> Value:
-    """The same with the channels of x, w and z behind space."""
+    """y = activation(Conv(x, w) + b + z) with the channels of x, w and z behind space."""
     last = channels_first(emit, z) if z is not None else None
     return channels_last(
         emit, fused_conv(emit, node, channels_first(emit, x), channels_first(emit, w), b, last)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Sequence
 
 import onnx
 
 from igrt.errors import InternalError, UnsupportedOperator
 from igrt.graph.emit import Emitter
-from igrt.graph.normalize.quantised.pointwise import MOVING, counted, moved
-from igrt.graph.normalize.quantised.policy import JOINED
+from igrt.graph.normalize.quantised.counting import Counts, counted
+from igrt.graph.normalize.quantised.joined import join_casts
+from igrt.graph.normalize.quantised.pointwise import MOVING, joined, moved
 from igrt.graph.normalize.vendor.table import LAID_OUT, REFUSED, VENDOR, Lowering, find
+from igrt.graph.normalize.within import carried_on, replace_nodes
 from igrt.graph.onnx_types import value_info
+from igrt.graph.valid import why_unknown
 from igrt.graph.value import Node, Value
-from igrt.graph.view import Graph, all_inputs
+from igrt.graph.view import Graph, all_graphs, all_inputs, subgraphs
 from igrt.specs import TensorSpec
 
-_UNLISTED = frozenset(
+UNLISTED = frozenset(
     {
         "Affine",
+        "Crop",
         "ImageScaler",
         "LayerNormalization",
         "ParametricSoftplus",
         "Scale",
         "ScaledTanh",
         "SimplifiedLayerNormalization",
+        "ThresholdedRelu",
     }
 )
 """Operators that onnxruntime runs in the default domain although ONNX defines none, or not yet."""
@@ -39,18 +43,21 @@ def claim_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with onnxruntime's additions to the default domain moved to onnxruntime's own.
 
     Nothing that reads ONNX knows them where they are: neither its inference nor its converter.
+    The domain is imported where its operators are used, which onnxruntime does not ask for.
     """
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
     claimed = [
         n
-        for n in model.graph.node
+        for graph in all_graphs(model.graph)
+        for n in graph.node
         if n.domain in ("", "ai.onnx")
-        and n.op_type in _UNLISTED
+        and n.op_type in UNLISTED
         and not onnx.defs.has(n.op_type, version, "")
     ]
     for node in claimed:
         node.domain = VENDOR
-    if claimed and all(o.domain != VENDOR for o in model.opset_import):
+    used = any(n.domain == VENDOR for graph in all_graphs(model.graph) for n in graph.node)
+    if used and all(o.domain != VENDOR for o in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(VENDOR, 1))
     return model
 
@@ -59,95 +66,113 @@ def lower_vendor(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with vendor operators, and those on whole numbers, written in standard ones.
 
     What cannot be stays: it matters only where it lies between the attributed tensors and the
-    output, and is refused there.
+    output, and is refused there. Bodies of control-flow nodes are lowered like the main graph.
 
     Args:
         model: A model with its nodes in order and an opset of 18 or newer.
     """
-    if all(n.domain != VENDOR and find(n.domain, n.op_type) is None for n in model.graph.node):
-        if not any(n.op_type in _WHOLE for n in model.graph.node):
-            return model
-    joined = _join_casts(model)
+    if not _concerned(model.graph):
+        return model
+    pairs = join_casts(model.graph)
     graph = Graph(model)
-    learner = Emitter(graph)
-    nodes: list[onnx.NodeProto] = []
-    steps: dict[str, tuple[str, str]] = {}
-    for proto in graph.nodes:
-        made = [proto]
-        function = _function(proto, steps)
-        if function is None:
-            _learn(graph, learner, proto)
-        else:
-            emit = Emitter(graph)
-            try:
-                made = rewritten(graph, emit, proto, function)
-                model.graph.initializer.extend(emit.initializers)
-            except UnsupportedOperator:
-                made = joined.get(proto.output[0], made) if proto.output else made
-        nodes.extend(made)
-        for node in made:
-            if node.op_type == "QuantizeLinear" and node.domain != VENDOR and len(node.input) > 1:
-                steps[node.output[0]] = (node.input[1], *node.input[2:3], "")[:2]
-            elif node.op_type == "DynamicQuantizeLinear" and len(node.output) == 3:
-                steps[node.output[0]] = (node.output[1], node.output[2])
-    kept = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    nodes, stored = _lowered(graph, None, pairs, {})
+    replace_nodes(model.graph, nodes, stored)
     return model
 
+
+Steps = dict[str, tuple[str, str]]
+"""Scale and zero, by the name of the tensor of whole numbers that they belong to."""
 
 _WHOLE = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear"})
 
 
-def _function(proto: onnx.NodeProto, steps: dict[str, tuple[str, str]]) -> Lowering | None:
+def _concerned(graph: onnx.GraphProto) -> bool:
+    return any(
+        n.domain == VENDOR or find(n.domain, n.op_type) is not None or n.op_type in _WHOLE
+        for g in all_graphs(graph)
+        for n in g.node
+    )
+
+
+def _lowered(
+    graph: Graph, outer: Emitter | None, pairs: dict[str, list[onnx.NodeProto]], steps: Steps
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """The nodes that stand for those of a graph, and what they need stored."""
+    learner, counts = Emitter(graph, outer), Counts()
+    nodes: list[onnx.NodeProto] = []
+    stored: list[onnx.TensorProto] = []
+    for proto in graph.nodes:
+        made = [proto]
+        function = _function(proto, steps, counts)
+        counts.learn(proto, steps)
+        if function is not None:
+            emit = Emitter(graph, outer)
+            try:
+                made = rewritten(graph, emit, proto, function)
+                stored.extend(emit.initializers)
+            except UnsupportedOperator:
+                made = pairs.get(proto.output[0], made) if proto.output else made
+        else:
+            if any(_concerned(body) for body in subgraphs(proto)):
+                made = [_with_bodies(graph, learner, proto, steps)]
+            _learn(graph, learner, proto)
+        nodes.extend(made)
+        for node in made:
+            if node.op_type == "QuantizeLinear" and _single(graph, node):
+                steps[node.output[0]] = (node.input[1], *node.input[2:3], "")[:2]
+            elif node.op_type == "DynamicQuantizeLinear" and len(node.output) == 3:
+                steps[node.output[0]] = (node.output[1], node.output[2])
+    return counts.without_unread(nodes, {o.name for o in graph.model.graph.output}), stored
+
+
+def _single(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether a QuantizeLinear has one scale for all, so that numbers can be moved around."""
+    given = {a.name for a in node.attribute if a.name != "output_dtype" or a.i}
+    if node.domain == VENDOR or len(node.input) < 2 or given & {"block_size", "output_dtype"}:
+        return False
+    return graph.spec(node.input[1]).shape in ((), (1,))
+
+
+def _with_bodies(
+    graph: Graph, outer: Emitter, proto: onnx.NodeProto, steps: Steps
+) -> onnx.NodeProto:
+    """A control-flow node with its bodies lowered."""
+    pairs: dict[str, list[onnx.NodeProto]] = {}
+
+    def join(_: Graph, __: Emitter, original: onnx.GraphProto) -> None:
+        pairs.clear()  # branches may use the same names
+        pairs.update(join_casts(original))
+
+    def lower(body: Graph, inner: Emitter, original: onnx.GraphProto) -> None:
+        hidden = {i.name for i in original.input}
+        seen = {q: s for q, s in steps.items() if q not in hidden and not hidden.intersection(s)}
+        replace_nodes(original, *_lowered(body, outer, dict(pairs), seen))
+
+    return carried_on(graph, outer, proto, lower, join)
+
+
+def _function(proto: onnx.NodeProto, steps: Steps, counts: Counts) -> Lowering | None:
     """What lowers a node; one that moves whole numbers moves what they stand for."""
-    if proto.domain in ("", "ai.onnx") and proto.input and proto.input[0] in steps:
-        if proto.op_type == "Cast":
-            return counted
-        if proto.op_type not in MOVING:
-            return find(proto.domain, proto.op_type)
+    moves = proto.op_type in MOVING or proto.op_type == "NhwcMaxPool"
+    if not proto.input or (proto.domain not in ("", "ai.onnx") and proto.op_type != "NhwcMaxPool"):
+        return find(proto.domain, proto.op_type)
+    if proto.input[0] in steps and proto.op_type == "Cast":
+        return counted
+    if proto.op_type == "Concat" and all(n in steps for n in proto.input):
+        given = [steps[n] for n in proto.input]
+
+        def join(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
+            return joined(emit, node, given)
+
+        return join
+    if proto.input[0] in steps and moves:
         scale, zero = steps[proto.input[0]]
 
-        def function(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
+        def move(emit: Emitter, node: Node, *operands: Value | None) -> tuple[Value, ...]:
             return moved(emit, node, scale, zero)
 
-        return function
-    return find(proto.domain, proto.op_type)
-
-
-def _join_casts(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    """Make one node of a product of whole numbers and the Cast to float that alone uses it.
-
-    Returns:
-        The two nodes, by the name of the tensor that the one makes now.
-    """
-    products = {
-        n.output[0]: n
-        for n in model.graph.node
-        if n.op_type in ("ConvInteger", "MatMulInteger")
-        and n.domain in ("", "ai.onnx")
-        and len(n.output) == 1
-    }
-    uses = Counter(name for n in model.graph.node for name in all_inputs(n))
-    uses.update(o.name for o in model.graph.output)
-    joined: dict[str, list[onnx.NodeProto]] = {}
-    gone = set()
-    for index, node in enumerate(model.graph.node):
-        product = products.get(node.input[0]) if node.op_type == "Cast" and node.input else None
-        if product is None or uses[node.input[0]] != 1:
-            continue
-        if [a.i for a in node.attribute if a.name == "to"] != [onnx.TensorProto.FLOAT]:
-            continue
-        pair = [onnx.NodeProto.FromString(n.SerializeToString()) for n in (product, node)]
-        joined[node.output[0]] = pair
-        product.output[0], product.domain = node.output[0], JOINED
-        gone.add(index)
-    if gone:
-        kept = [n for i, n in enumerate(model.graph.node) if i not in gone]
-        kept = [onnx.NodeProto.FromString(n.SerializeToString()) for n in kept]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
-    return joined
+        return move
+    return counts.lowering(proto) or find(proto.domain, proto.op_type)
 
 
 def rewritten(
@@ -189,12 +214,19 @@ def rewritten(
     return _renamed(emit.nodes, results)
 
 
+_COUNTS = "it computes with whole numbers that stand for real ones, and cannot be lowered"
+
+
 def refusal(graph: Graph, proto: onnx.NodeProto) -> str:
-    """Why a node that is not standard was left as it is; empty for a standard one."""
+    """Why a node is not standard and was left as it is; empty for a standard one."""
+    unknown = why_unknown(proto, graph.opsets)
+    if unknown:
+        return unknown
     if proto.domain in LAID_OUT:
         return f"{LAID_OUT[proto.domain]}; take the model from before onnxruntime optimised it"
     if proto.domain != VENDOR:
-        return ""
+        kind = graph.spec(proto.input[0]).dtype if proto.input and proto.input[0] else ""
+        return _COUNTS if "int" in kind and not any(True for _ in subgraphs(proto)) else ""
     function = find(proto.domain, proto.op_type)
     if function is None:
         return REFUSED.get(proto.op_type, "igrt does not know this operator of onnxruntime")
@@ -218,7 +250,7 @@ def _operands(node: Node, function: Lowering) -> Sequence[Value | None]:
 
 
 def _used(graph: Graph, name: str) -> bool:
-    return any(name in n.input for n in graph.nodes) or any(
+    return any(name in all_inputs(n) for n in graph.nodes) or any(
         o.name == name for o in graph.model.graph.output
     )
 
@@ -267,4 +299,4 @@ def _learn(graph: Graph, emit: Emitter, proto: onnx.NodeProto) -> None:
             graph.specs[spec.name] = spec
 
 
-__all__ = ["claim_vendor", "lower_vendor", "refusal", "rewritten"]
+__all__ = ["UNLISTED", "claim_vendor", "lower_vendor", "refusal", "rewritten"]

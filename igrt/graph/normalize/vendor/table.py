@@ -27,27 +27,38 @@ LAID_OUT = {
 _PACKED = "it packs the tokens of a batch into one row, which no standard operator does"
 _GENERATES = "it chooses the tokens one by one, which has no gradient"
 _OPAQUE = "it is opaque: what it computes is not in the model"
+_GPU = "its tensors are laid out for one kind of GPU"
 REFUSED = {
     "ATen": _OPAQUE,
+    "AttnLSTM": "the attention inside of its recurrence is not lowered",
     "BeamSearch": _GENERATES,
-    "DecoderMaskedMultiHeadAttention": "it shares the cache between its inputs and outputs",
     "DecoderMaskedSelfAttention": "it shares the cache between its inputs and outputs",
     "EPContext": _OPAQUE,
+    "GatedDeltaNet": _PACKED,
+    "GatherPacked": "its table is packed in a layout of onnxruntime's own",
     "GreedySearch": _GENERATES,
     "LongformerAttention": "its sparse attention pattern is not lowered",
-    "MoE": "it routes each token to some experts and is not lowered",
+    "MatMulFpQ4": "its weights are packed in a layout of onnxruntime's own",
+    "MaxpoolWithMask": "it is internal to onnxruntime, which does not say what it computes",
+    "MoEGroupRouter": "it writes the logarithm of some scores and a marker for the others",
+    "NGramRepeatBlock": _GENERATES,
     "PackedAttention": _PACKED,
     "PackedMultiHeadAttention": _PACKED,
     "PagedAttention": _PACKED,
     "PythonOp": _OPAQUE,
-    "QMoE": "it routes each token to some experts and is not lowered",
-    "QOrderedAttention": "its tensors are laid out for one kind of GPU",
-    "QOrderedGelu": "its tensors are laid out for one kind of GPU",
-    "QOrderedLayerNormalization": "its tensors are laid out for one kind of GPU",
-    "QOrderedMatMul": "its tensors are laid out for one kind of GPU",
+    "QMoE": "the weights of its experts are stored in few bits, in one of many layouts",
+    "QOrderedAttention": _GPU,
+    "QOrderedGelu": _GPU,
+    "QOrderedLayerNormalization": _GPU,
+    "QOrderedMatMul": _GPU,
+    "SampleOp": _OPAQUE,
     "Sampling": _GENERATES,
     "SparseAttention": "its sparse attention pattern is not lowered",
+    "SparseToDenseMatMul": "its matrix is a sparse tensor",
+    "Unique": "how many elements it has depends on their values",
+    "VarlenCausalConvWithState": _PACKED,
     "WhisperBeamSearch": _GENERATES,
+    "WordConvEmbedding": "it looks up characters, which are whole numbers, in stored tables only",
 }
 """Operators of the vendor's domain that are refused on purpose."""
 
