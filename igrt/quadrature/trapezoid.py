@@ -103,7 +103,7 @@ class Trapezoid:
         np.multiply(step, step, out=room)
         room *= sign * factor
         self._variance += room
-        return float(np.abs(step, out=step) @ self.scale) * factor**0.5
+        return float(np.abs(step, out=step) @ self.scale) * float(np.sqrt(factor))
 
 
 __all__ = ["Trapezoid"]

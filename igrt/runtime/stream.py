@@ -285,7 +285,9 @@ class _Work:
             for row, gradient in zip(rows, kept, strict=True):
                 busy[row.slot].found[row.place] = gradient
             return
-        weights = np.ascontiguousarray(np.stack([r.weights for r in rows], axis=1))
+        weights = np.ascontiguousarray(
+            np.stack([r.weights for r in rows if r.weights is not None], axis=1)
+        )
         for name, flat in zip(self.names, flats, strict=True):
             self.kernels.accumulate(self.sums[name], flat, slots, weights)
 

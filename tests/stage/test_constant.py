@@ -1,4 +1,4 @@
-"""One evaluation is exact for affine and for bias-free piecewise linear models, and only for them."""
+"""One evaluation is exact for affine and bias-free piecewise linear models, and only there."""
 
 import numpy as np
 import onnx
@@ -90,7 +90,7 @@ def test_networks_without_biases_need_one_evaluation_from_zero(name):
 
 @pytest.mark.parametrize("name", NEITHER)
 def test_other_models_are_integrated(name):
-    model, augmented = gradient_graph(NEITHER[name])
+    _, augmented = gradient_graph(NEITHER[name])
     assert varies(augmented)
     assert not constant_gradient(augmented, ["x"], from_zero=True)
 
