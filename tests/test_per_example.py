@@ -142,7 +142,10 @@ CASES = {
 
 def compare(text, inputs, target, place, chunk, wrt=None, baseline=0.0):
     model, shared = build(text), {n for n, a in inputs.items() if np.ndim(a) == 0}
-    explainer = igrt.Explainer(model, provider="cpu", wrt=wrt or (["x"] if shared else None))
+    beside = any(np.asarray(a).dtype.kind == "i" for a in inputs.values())
+    explainer = igrt.Explainer(
+        model, provider="cpu", wrt=wrt or (["x"] if shared or beside else None)
+    )
     result = explainer.explain(
         inputs, target=target, n_steps=20, internal_batch_size=chunk, baselines=baseline
     )
@@ -178,5 +181,5 @@ def test_without_a_batch_axis_there_is_one_example():
     expected = one_example(model, {"x": X[0]}, ["x"], (1,))["x"]
     scale = np.abs(expected).max()
     np.testing.assert_allclose(result.values["x"], expected, rtol=RELATIVE, atol=RELATIVE * scale)
-    with pytest.raises(InputError, match="no batch axis for several"):
+    with pytest.raises(InputError, match="no batch axis: give one example"):
         explainer.explain(X, target=1)

@@ -10,29 +10,18 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from igrt.errors import InternalError, UnsupportedOperator
+from igrt.errors import InternalError
 from igrt.graph.content import content, results
 from igrt.graph.fold import fold
-from igrt.graph.onnx_types import dtype_name, elem_type, spec_of
+from igrt.graph.node_types import NodeTypes
+from igrt.graph.onnx_types import dtype_name, elem_type
+from igrt.graph.origins import Origins
 from igrt.graph.value import Node, Value
 from igrt.graph.view import Graph
 from igrt.specs import Array, Dim, TensorSpec
 
 PREFIX = "igrt/"
 """Every name that igrt adds to a model starts with this."""
-
-
-_BOUNDED = frozenset(
-    "Add AveragePool Cast Concat Conv ConvTranspose Div Expand Gather Gemm Identity MatMul Mul "
-    "Neg Pad ReduceMean ReduceSum Reshape Resize Slice Split Squeeze Sub Sum Transpose "
-    "Unsqueeze".split()
-)
-"""Operators whose results are finite where their operands are, short of an overflow."""
-
-_SEEN = 64
-"""Elements up to which inference sees what is in a constant: shapes, axes, pads."""
-
-_Type = tuple[str, tuple[Dim, ...] | None]
 
 
 @final
@@ -65,13 +54,10 @@ class Emitter:
         self._results = results(graph) if behind else {}
         self._taken: set[str] = graph.names if outer is None else outer._taken
         self._count: int = 0 if outer is None else outer._count
-        self._stored: set[str] = set(graph.initializers)
-        self._fed: set[str] = set()
-        self._tame: set[str] = set()
-        self._makers: dict[str, onnx.NodeProto] = {}
+        self._origins = Origins(graph.initializers)
         self._rectified: set[tuple[str, str]] = set()
         self.wanted: frozenset[str] = frozenset()
-        self._inferred: dict[tuple[Any, ...], list[_Type]] = {}
+        self._types = NodeTypes(graph.opsets)
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
         if not op_type[:1].isupper():
@@ -126,9 +112,9 @@ class Emitter:
         results = [self._fresh(op_type) for _ in range(outputs)]
         proto = helper.make_node(op_type, names, results, domain=domain, **given)
         proto.name = results[0]
-        types = self._types(proto, inputs, key)
+        types = self._types.of(proto, inputs, key)
         self.nodes.append(proto)
-        self._mark_tame(proto, [v for v in inputs if v is not None])
+        self._origins.add(proto, [v for v in inputs if v is not None])
         made = tuple(self._keep(TensorSpec(n, *t)) for n, t in zip(results, types, strict=True))
         self._shared[key] = made
         return made
@@ -144,8 +130,8 @@ class Emitter:
 
     def factors(self, value: Value) -> tuple[Value, Value] | None:
         """A product emitted here, as a value and a factor that depends on stored tensors only."""
-        maker = self._makers.get(value.name)
-        if maker is None or maker.op_type != "Mul" or maker.input[1] not in self._stored:
+        maker = self._origins.makers.get(value.name)
+        if maker is None or maker.op_type != "Mul" or maker.input[1] not in self._origins.stored:
             return None
         return self.value(maker.input[0]), self.value(maker.input[1])
 
@@ -154,7 +140,7 @@ class Emitter:
 
         None for any other value, and for amounts that are negative or known at run time only.
         """
-        maker = self._makers.get(value.name)
+        maker = self._origins.makers.get(value.name)
         if maker is None or maker.op_type != "Pad" or maker.attribute or len(maker.input) != 3:
             return None
         pads, fill = self.constant_of(maker.input[1]), self.constant_of(maker.input[2])
@@ -212,7 +198,7 @@ class Emitter:
         if spec.name in self._taken:
             raise InternalError(f"the model has a tensor named {spec.name} already")
         self._taken.add(spec.name)
-        self._fed.add(spec.name)
+        self._origins.fed.add(spec.name)
         return self._keep(spec)
 
     def named(self, value: Value, name: str) -> Value:
@@ -233,7 +219,7 @@ class Emitter:
             name = self._fresh("constant")
             self.initializers.append(numpy_helper.from_array(data, name))
             self._constants[name] = data
-            self._stored.add(name)
+            self._origins.stored.add(name)
             shared = (self._keep(TensorSpec(name, data.dtype.name, data.shape)),)
             self._shared[key] = shared
         return shared[0]
@@ -365,7 +351,7 @@ class Emitter:
         Nothing is emitted where only bounded linear operators lie between it and the cotangent fed
         in: a slope that can be infinite has not been met. Float16 overflows without one.
         """
-        if value.name in self._tame and value.dtype not in ("float16", "bfloat16"):
+        if value.name in self._origins.tame and value.dtype not in ("float16", "bfloat16"):
             return value
         limit = value.limits.max
         return self.Clip(value, -limit, limit)
@@ -415,7 +401,7 @@ class Emitter:
 
     def inferred(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[TensorSpec]:
         """What ONNX says about the outputs of a node, from the types of its operands."""
-        types = self._infer(proto, inputs)
+        types = self._types.infer(proto, inputs)
         return [TensorSpec(n, *t) for n, t in zip(proto.output, types, strict=True) if n]
 
     # -- inside ---------------------------------------------------------------------------------
@@ -424,25 +410,6 @@ class Emitter:
         value = Value(spec, self)
         self._values[spec.name] = value
         return value
-
-    def _mark_tame(self, proto: onnx.NodeProto, inputs: list[Value]) -> None:
-        """Whether the results come from stored tensors, or from fed cotangents by linear steps."""
-        self._makers.update(dict.fromkeys(proto.output, proto))
-        floats = [v.name for v in inputs if v.spec.is_float]
-        bounded = proto.op_type in _BOUNDED
-        if proto.op_type == "Div":  # rules divide by stored numbers only where they are not zero
-            bounded = floats.pop() in self._stored if floats else False
-        if all(v.name in self._stored for v in inputs):
-            self._stored.update(proto.output)
-        elif proto.op_type == "Clip":
-            if floats[0] in self._fed or floats[0] in self._tame:
-                self._tame.update(proto.output)
-        elif bounded and all(n in self._tame or n in self._stored for n in floats):
-            self._tame.update(proto.output)  # without float operands it is the Cast of a mask
-        elif bounded and all(
-            n in self._fed or n in self._tame or n in self._stored for n in floats
-        ):
-            self._fed.update(proto.output)
 
     def _fold(
         self, op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]
@@ -460,73 +427,6 @@ class Emitter:
             if name not in self._taken:
                 self._taken.add(name)
                 return name
-
-    def _types(
-        self, proto: onnx.NodeProto, inputs: Sequence[Value | None], key: tuple[Any, ...]
-    ) -> list[_Type]:
-        """Type of each output: inferred once for operands of the same types and constants.
-
-        Most nodes of a large model are like others, and inference is half of what one costs.
-        """
-        op_type, domain, _, attributes, _ = key
-        if any(a.HasField("g") for a in proto.attribute):
-            return self._infer(proto, [v for v in inputs if v is not None])
-        like = (op_type, domain, attributes, len(proto.output), *map(_look, inputs))
-        found = self._inferred.get(like)
-        if found is None:
-            found = self._infer(proto, [v for v in inputs if v is not None])
-            self._inferred[like] = found
-        return found
-
-    def _infer(self, proto: onnx.NodeProto, inputs: list[Value]) -> list[_Type]:
-        version = self.graph.opsets.get(proto.domain, 1)
-        try:
-            schema = onnx.defs.get_schema(proto.op_type, version, proto.domain)
-        except onnx.defs.SchemaError as error:
-            raise InternalError(f"{proto.op_type} does not exist at opset {version}") from error
-        types, data = {}, {}
-        for value in inputs:
-            types[value.name] = _type_proto(value)
-            elements = value.constant
-            if elements is not None and elements.size <= _SEEN:
-                data[value.name] = numpy_helper.from_array(elements, value.name)
-        try:
-            inferred = onnx.shape_inference.infer_node_outputs(
-                schema,
-                proto,
-                types,
-                data or None,
-                opset_imports=[helper.make_opsetid(d, v) for d, v in self.graph.opsets.items()],
-            )
-        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-            operands = ", ".join(str(v.spec) for v in inputs)
-            raise InternalError(f"{proto.op_type}({operands}): {error}") from error
-        found: list[_Type] = []
-        for name in proto.output:
-            spec = spec_of(name, inferred[name]) if name in inferred else None
-            if spec is None or spec.dtype == "unknown":
-                spec = TensorSpec(name, inputs[0].dtype, None)
-            found.append((spec.dtype, spec.shape))
-        return found
-
-
-def _look(value: Value | None) -> tuple[Any, ...] | None:
-    """All that inference sees of an operand."""
-    if value is None:
-        return None
-    elements = value.constant
-    seen = elements is not None and elements.size <= _SEEN
-    return (value.dtype, value.shape, elements.tobytes() if seen and elements is not None else b"")
-
-
-def _type_proto(value: Value) -> onnx.TypeProto:
-    if value.dtype == "unknown":
-        raise UnsupportedOperator(
-            f"the element type of `{value.name}` is not known",
-            hint="add it to the model's value_info, or use igrt.Explainer, which runs the model to "
-            "find it",
-        )
-    return helper.make_tensor_type_proto(elem_type(value.dtype), value.shape)
 
 
 def _sharper(value: Value, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
