@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ GOAL = 1e-2
 
 
 class SqueezeNet(Subject):
-    """SqueezeNet with ImageNet weights on photographs; gradients are those of the gradient graph."""
+    """SqueezeNet with ImageNet weights on photographs, with the gradients of igrt's graph."""
 
     def __init__(self, file: Path, photos: list[Path]) -> None:
         from photos import SQUEEZENET
@@ -49,17 +50,17 @@ class SqueezeNet(Subject):
         super().__init__("SqueezeNet", file, {spec.name: x}, x, np.zeros(x.shape[1:]), _no_scores)
         model = igrt.augment(onnx.load(file))
         self.session = onnxruntime.InferenceSession(model.SerializeToString())
-        self.shape = [i for i in self.session.get_inputs() if "cotangent" in i.name][0]
+        self.cotangent = next(i for i in self.session.get_inputs() if "cotangent" in i.name)
         self.input = spec.name
 
     def gradient(self, example: int, target: int, alphas: np.ndarray) -> np.ndarray:
         """DF/dx at points of the path of one example, [alphas, features] float64."""
-        cotangent = np.zeros(self.shape.shape, np.float32)
+        cotangent = np.zeros(self.cotangent.shape, np.float32)
         cotangent[0, target] = 1
         found = []
         for alpha in alphas:
             x = (alpha * self.ends[example : example + 1]).astype(np.float32)
-            feeds = {self.input: x, self.shape.name: cotangent}
+            feeds = {self.input: x, self.cotangent.name: cotangent}
             found.append(self.session.run([f"igrt/grad/{self.input}"], feeds)[0].reshape(-1))
         return np.stack(found).astype(np.float64)
 
@@ -97,6 +98,9 @@ def measure(subject: Subject, reference: int) -> dict[str, Any]:
             for k in examples
         ]
 
+    def by_rule(alphas: Any, weights: Any) -> Callable[[int], np.ndarray]:
+        return lambda k: integral(subject, k, first.target[k], (alphas, weights))
+
     adaptive = {
         t: {
             "true": error(lambda k, r=run: r.values[name][k]),
@@ -108,19 +112,16 @@ def measure(subject: Subject, reference: int) -> dict[str, Any]:
     captum = {}
     for rule in RULES:
         weights, nodes = approximation_parameters(rule)
-        captum[rule] = {
-            n: error(lambda k, r=(nodes(n), weights(n)): integral(subject, k, first.target[k], r))
-            for n in STEPS
-        }
+        captum[rule] = {n: error(by_rule(nodes(n), weights(n))) for n in STEPS}
     return {"net": subject.name, "adaptive": adaptive, "captum": captum}
 
 
 def needed(errors: dict[int, float], goal: float) -> float:
-    """Evaluations at which a rule's mean error falls to the goal, between steps by the power law."""
+    """Evaluations at which a mean error falls to the goal; between steps by a power law."""
     steps = list(errors)
     if errors[steps[0]] <= goal:
         return steps[0]
-    for few, many in zip(steps, steps[1:], strict=False):
+    for few, many in pairwise(steps):
         if errors[many] <= goal:
             slope = np.log(errors[few] / goal) / np.log(errors[few] / errors[many])
             return float(few * (many / few) ** slope)
@@ -188,18 +189,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.quick:
-        options.inputs, options.photos, options.reference = 2, 1, 600
+        options.inputs, options.pictures, options.reference = 2, 1, 600
     found = []
     for net in options.net or ["squeezenet", *NETS]:
+        large = net in ("squeezenet", "inception_cifar")
         if net == "squeezenet":
             file = Path(options.data) / "models/squeezenet1_imagenet_fp32.onnx"
             if not file.exists():
                 continue
             photos = sorted((Path(options.data) / "inputs/photos").glob("*.jpg"))
-            subject: Subject = SqueezeNet(file, photos[: options.photos])
+            subject: Subject = SqueezeNet(file, photos[: options.pictures])
         else:
-            subject = NETS[net](options.inputs)
-        found.append(summary(measure(subject, options.reference)))
+            subject = NETS[net](options.pictures if large else options.inputs)
+        found.append(summary(measure(subject, options.reference // (2 if large else 1))))
         if not options.json:
             show(found[-1])
     worst = max(s["most_true_over_reported"] for s in found)

@@ -150,7 +150,7 @@ class VisionTransformer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Token numbers to two classes: embedding, two layers, a pooler with tanh on the first token."""
+    """Token numbers to two classes: embedding, two layers, a pooler on the first token."""
 
     def __init__(self) -> None:
         super().__init__()
