@@ -3,8 +3,8 @@
 Written to be read, and to be safe where Numba is missing. All arrays are C-contiguous; features are
 flattened to one axis `F`. `J` jobs, `R` rows (points on paths), `L` embedded quadrature rules.
 Results go to the last argument (`interpolate`, `multiply_difference`), are added to the first
-(`accumulate`) or go to the last three (`refine`). Overflow and invalid operations follow IEEE 754 without a warning: a non-finite
-gradient is data here, and its meaning is the caller's to judge.
+(`accumulate`) or go to the last three (`refine`). Overflow and invalid operations follow IEEE 754
+without a warning: a non-finite gradient is data here, and its meaning is the caller's to judge.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from igrt.kernels import KernelSet, select
 from igrt.quadrature.scheme import patterson_nodes, patterson_weights
-from igrt.quadrature.trapezoid import Trapezoid
+from igrt.quadrature.trapezoid import Trapezoid, dot
 from igrt.specs import Array
 
 _LEVELS = (15, 31, 63)
@@ -59,6 +59,7 @@ class AdaptivePath:
         self._gradients: list[Array] = []
         self._level: int | None = 0
         self._doubted: tuple[int, float] | None = None
+        self._room = np.empty_like(self._displacement)
         self._still = np.flatnonzero(self._displacement == 0)
         self._kernels = kernels or select("cpu")
         self._nested: list[Array] = []
@@ -118,7 +119,10 @@ class AdaptivePath:
         sizes = [(nodes + 1 >> k) - 1 for k in ((0,) if self._nested else (2, 1, 0))]
         self._nested = [*self._nested, *(self._sum(n) for n in sizes)][-3:]
         coarse, middle, fine = self._nested
-        errors = self._norm(fine - middle), _MEMORY * self._norm(middle - coarse)
+        errors = (
+            self._norm(np.subtract(fine, middle, out=self._room)),
+            _MEMORY * self._norm(np.subtract(middle, coarse, out=self._room)),
+        )
         return fine, max(errors)
 
     def _sum(self, nodes: int) -> Array:
@@ -151,10 +155,10 @@ class AdaptivePath:
         return self.evaluations >= 2 * count and gap > first / 2
 
     def _norm(self, mean: Array) -> float:
-        return float(np.abs(mean) @ self._trapezoid.scale)
+        return dot(np.abs(mean, out=self._room), self._trapezoid.scale)
 
     def _gap(self, mean: Array) -> float:
-        return abs(float(self._displacement @ mean) - self._change)
+        return abs(dot(self._displacement, mean) - self._change)
 
 
 __all__ = ["AdaptivePath"]
