@@ -116,7 +116,7 @@ def measure(subject: Subject, reference: int) -> dict[str, Any]:
     return {"net": subject.name, "adaptive": adaptive, "captum": captum}
 
 
-def needed(errors: dict[int, float], goal: float) -> float:
+def needed(errors: dict[Any, float], goal: float) -> float:
     """Evaluations at which a mean error falls to the goal; between steps by a power law."""
     steps = list(errors)
     if errors[steps[0]] <= goal:
@@ -133,9 +133,10 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
     asked = {t: row["adaptive"][t] for t in TOLERANCES}
     pairs = [(t, r) for a in asked.values() for t, r in zip(a["true"], a["reported"], strict=True)]
     means = {r: {n: float(np.mean(e)) for n, e in row["captum"][r].items()} for r in RULES}
-    at_goal = [
-        np.mean(a["evaluations"]) for a in row["adaptive"].values() if np.mean(a["true"]) <= GOAL
-    ]
+    by_evaluations = {
+        float(np.mean(a["evaluations"])): float(np.mean(a["true"]))
+        for a in row["adaptive"].values()
+    }
     same = float(np.mean(asked[GOAL]["true"]))
     best = min((needed(means[r], same), r) for r in RULES)
     goal = min((needed(means[r], GOAL), r) for r in RULES)
@@ -146,7 +147,7 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
         "evaluations": {t: float(np.mean(a["evaluations"])) for t, a in asked.items()},
         "true": {t: float(np.mean(a["true"])) for t, a in asked.items()},
         "reported": {t: float(np.mean(a["reported"])) for t, a in asked.items()},
-        "evaluations_at_goal": float(min(at_goal, default=np.inf)),
+        "evaluations_at_goal": needed(by_evaluations, GOAL),
         "captum_for_same": best,
         "captum_at_goal": goal,
         "captum": means,
