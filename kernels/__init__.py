@@ -1,7 +1,8 @@
 """Array kernels of the attribution loop, for one device each.
 
 Every implementation has the same functions with the same argument order: `interpolate`,
-`accumulate` and `multiply_difference`. `igrt.kernels.reference` defines them in plain NumPy; the
+`accumulate` and `multiply_difference`. `refine` is for the host alone, where the gradients of an
+adaptive path are kept. `igrt.kernels.reference` defines them in plain NumPy; the
 others must agree with it. They know arrays and nothing else: this package needs NumPy, prefers
 Numba, and never imports the rest of igrt.
 
@@ -30,6 +31,8 @@ class KernelSet:
         accumulate: `(sums, gradients, rows, weights)`, see `igrt.kernels.reference`.
         multiply_difference: `(mean_gradients, inputs, baselines, out)`, see
         `igrt.kernels.reference`.
+        refine: `(x0, x1, x2, scale, weights, factors, mean, variance, steps)`, on host arrays; see
+        `igrt.kernels.reference`.
         fallback: why `name` is not the implementation asked for, or None.
     """
 
@@ -37,6 +40,7 @@ class KernelSet:
     interpolate: Callable[..., None]
     accumulate: Callable[..., None]
     multiply_difference: Callable[..., None]
+    refine: Callable[..., None]
     fallback: str | None = None
 
 
@@ -85,10 +89,12 @@ def select(device: str) -> KernelSet:
 
 def _kernel_set(name: str, fallback: str | None = None) -> KernelSet:
     module = importlib.import_module(f".{name}", __name__)
+    host = importlib.import_module(".cpu", __name__) if name == "cuda" else module
     return KernelSet(
         name=name,
         interpolate=module.interpolate,
         accumulate=module.accumulate,
         multiply_difference=module.multiply_difference,
+        refine=host.refine,
         fallback=fallback,
     )

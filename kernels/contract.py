@@ -57,6 +57,30 @@ def check_multiply_difference(
     _require("multiply_difference", "out", out, shape, FLOAT64, written=True)
 
 
+def check_refine(
+    x0: Array,
+    x1: Array,
+    x2: Array,
+    scale: Array,
+    weights: Array,
+    factors: Array,
+    mean: Array,
+    variance: Array,
+    steps: Array,
+) -> None:
+    """Raise TypeError or ValueError unless the arguments fit `refine`."""
+    shape = _sizes("refine", "x0", x0, "F")
+    _require("refine", "x0", x0, shape, FLOATS)
+    _require("refine", "x1", x1, shape, (x0.dtype,))
+    _require("refine", "x2", x2, shape, (x0.dtype,))
+    _require("refine", "scale", scale, shape, FLOAT64)
+    _require("refine", "weights", weights, (3,), FLOAT64)
+    _require("refine", "factors", factors, (3,), FLOAT64)
+    _require("refine", "mean", mean, shape, FLOAT64, written=True)
+    _require("refine", "variance", variance, shape, FLOAT64, written=True)
+    _require("refine", "steps", steps, (2,), FLOAT64, written=True)
+
+
 def _sizes(kernel: str, name: str, array: Array, axes: str) -> tuple[int, ...]:
     if len(array.shape) != len(axes):
         raise ValueError(

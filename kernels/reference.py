@@ -2,9 +2,9 @@
 
 Written to be read, and to be safe where Numba is missing. All arrays are C-contiguous; features are
 flattened to one axis `F`. `J` jobs, `R` rows (points on paths), `L` embedded quadrature rules.
-Results go to the last argument (`interpolate`, `multiply_difference`) or are added to the first
-(`accumulate`). Overflow and invalid operations follow IEEE 754 without a warning: a non-finite
-gradient is data here, and its meaning is the caller's to judge.
+Results go to the last argument (`interpolate`, `multiply_difference`), are added to the first
+(`accumulate`) or go to the last three (`refine`). Overflow and invalid operations follow IEEE 754
+without a warning: a non-finite gradient is data here, and its meaning is the caller's to judge.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from .contract import (
     check_accumulate,
     check_interpolate,
     check_multiply_difference,
+    check_refine,
 )
 
-__all__ = ["accumulate", "interpolate", "multiply_difference"]
+__all__ = ["accumulate", "interpolate", "multiply_difference", "refine"]
 
 
 def interpolate(baselines: Array, inputs: Array, rows: Array, alphas: Array, out: Array) -> None:
@@ -119,3 +120,51 @@ def multiply_difference(mean_gradients: Array, inputs: Array, baselines: Array, 
         difference = inputs.astype(np.float64) - baselines.astype(np.float64)
         np.multiply(mean_gradients, difference, out=out)
     out[inputs == baselines] = 0.0
+
+
+def refine(
+    x0: Array,
+    x1: Array,
+    x2: Array,
+    scale: Array,
+    weights: Array,
+    factors: Array,
+    mean: Array,
+    variance: Array,
+    steps: Array,
+) -> None:
+    """Bring three neighbouring gradients of a path into its trapezoidal sum and its error.
+
+    mean[f] += w0 x0 + w1 x1 + w2 x2
+    variance[f] += c0 (x1 - x0)² + c1 (x2 - x1)² + c2 (x2 - x0)²
+    steps = Σ_f scale[f] |x1 - x0|, Σ_f scale[f] |x2 - x1|
+
+    with (w0, w1, w2) the weights and (c0, c1, c2) the factors, in float64. Sums are added up from
+    left to right, products before, so that the result does not depend on the implementation. A
+    node between two others replaces what their gap contributed, so weights and factors may be
+    negative.
+
+    Args:
+        x0: float16, float32 or float64 array [F], and `x1`, `x2` arrays [F] of the same type.
+        x1: the second gradient.
+        x2: the third one; may be the same as another.
+        scale: float64 array [F].
+        weights: float64 array [3].
+        factors: float64 array [3].
+        mean: float64 array [F], added to.
+        variance: float64 array [F], added to.
+        steps: float64 array [2], overwritten.
+
+    Raises:
+        TypeError: an element type is none of the above.
+        ValueError: a shape or a memory layout does not fit.
+    """
+    check_refine(x0, x1, x2, scale, weights, factors, mean, variance, steps)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        a, b, c = (x.astype(np.float64) for x in (x0, x1, x2))
+        mean += weights[0] * a + weights[1] * b + weights[2] * c
+        one, two, both = b - a, c - b, c - a
+        variance += factors[0] * (one * one) + factors[1] * (two * two) + factors[2] * (both * both)
+        for k, step in enumerate((one, two)):
+            # one after the other; np.sum adds in pairs
+            steps[k] = np.cumsum(scale * np.abs(step))[-1] if len(step) else 0.0

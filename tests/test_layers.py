@@ -17,7 +17,7 @@ ALLOWED = {
     "attribution": {"render"},
     "baselines": set(),
     "targets": {"attribution"},
-    "quadrature": set(),
+    "quadrature": {"kernels"},
     "methods": {"quadrature"},
     "graph": set(),
     "vjp": {"graph"},
@@ -27,7 +27,7 @@ ALLOWED = {
     "engine": {"graph", "runtime", "stage", "vjp"},
     "explainer": {
         *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
-        *("runtime", "stage", "targets", "vjp"),
+        *("quadrature", "runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
     "export": {"attribution", "graph", "vjp"},

@@ -7,8 +7,9 @@ from typing import final
 
 import numpy as np
 
+from igrt.kernels import KernelSet, select
 from igrt.quadrature.scheme import patterson_nodes, patterson_weights
-from igrt.quadrature.trapezoid import Trapezoid
+from igrt.quadrature.trapezoid import Trapezoid, dot
 from igrt.specs import Array
 
 _LEVELS = (15, 31, 63)
@@ -40,17 +41,29 @@ class AdaptivePath:
         displacement: x - x', [features].
         change: F(x) - F(x'), what displacement·mean sums to.
         most: Cap on evaluations.
+        kernels: What the sums are made with; those of the host by default.
 
     Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
     """
 
-    def __init__(self, tolerance: float, displacement: Array, change: float, most: int) -> None:
+    def __init__(
+        self,
+        tolerance: float,
+        displacement: Array,
+        change: float,
+        most: int,
+        kernels: KernelSet | None = None,
+    ) -> None:
         self._tolerance, self._change, self._most = tolerance, change, most
         self._displacement = displacement.astype(np.float64)
         self._gradients: list[Array] = []
         self._level: int | None = 0
         self._doubted: tuple[int, float] | None = None
-        self._trapezoid = Trapezoid(np.abs(self._displacement))
+        self._room = np.empty_like(self._displacement)
+        self._still = np.flatnonzero(self._displacement == 0)
+        self._kernels = kernels or select("cpu")
+        self._nested: list[Array] = []
+        self._trapezoid = Trapezoid(np.abs(self._displacement), self._kernels)
         self.wanted: Sequence[float] = patterson_nodes(_LEVELS[0])
         """Where the gradient is to be evaluated now; empty when the path is done."""
         self.evaluations = 0
@@ -63,10 +76,11 @@ class AdaptivePath:
     def add(self, gradients: Sequence[Array]) -> None:
         """Take the gradients at `wanted`, [features] each, and decide how to go on."""
         self.evaluations += len(gradients)
+        gradients = [self._finite(g) for g in gradients]
         if self._level is not None:
             self._gradients += gradients
             # a new one each time: its end nodes are all others' neighbours
-            self._trapezoid = Trapezoid(self._trapezoid.scale)
+            self._trapezoid = Trapezoid(self._trapezoid.scale, self._kernels)
             self._trapezoid.build(patterson_nodes(self.evaluations), self._gradients)
         else:
             for alpha, gradient in zip(self.wanted, gradients, strict=True):
@@ -92,7 +106,7 @@ class AdaptivePath:
                 self._level += 1
                 return patterson_nodes(_LEVELS[self._level])[self.evaluations :]
             self._level = None
-            self._gradients = []
+            self._gradients, self._nested = [], []
         # steps all over the path make an error like 1/n: so many nodes more would do
         missing = self.evaluations * (steps / limit - 1) if limit else np.inf
         most = min(max(_LEAST, int(min(missing, self.evaluations / 2))), room)
@@ -102,12 +116,33 @@ class AdaptivePath:
 
     def _patterson(self, nodes: int) -> tuple[Array, float]:
         """Mean by the nested rule of so many nodes, and its error."""
-        fine, middle, coarse = (
-            sum(w * g for w, g in zip(weights, self._gradients, strict=False))
-            for weights in (patterson_weights((nodes + 1 >> k) - 1) for k in range(3))
+        sizes = [(nodes + 1 >> k) - 1 for k in ((0,) if self._nested else (2, 1, 0))]
+        self._nested = [*self._nested, *(self._sum(n) for n in sizes)][-3:]
+        coarse, middle, fine = self._nested
+        errors = (
+            self._norm(np.subtract(fine, middle, out=self._room)),
+            _MEMORY * self._norm(np.subtract(middle, coarse, out=self._room)),
         )
-        errors = self._norm(fine - middle), _MEMORY * self._norm(middle - coarse)
         return fine, max(errors)
+
+    def _sum(self, nodes: int) -> Array:
+        """Mean by the nested rule of so many nodes."""
+        total: Array = np.zeros(len(self._displacement))
+        row = np.zeros(1, np.int64)
+        weights = patterson_weights(nodes).reshape(-1, 1, 1)
+        for weight, gradient in zip(weights, self._gradients, strict=False):
+            self._kernels.accumulate(
+                total[np.newaxis, np.newaxis], gradient[np.newaxis], row, weight
+            )
+        return total
+
+    def _finite(self, gradient: Array) -> Array:
+        """Without the NaN and infinities of features that do not move, which count for nothing."""
+        if np.isfinite(gradient[self._still]).all():
+            return gradient
+        gradient = gradient.copy()
+        gradient[self._still] = 0
+        return gradient
 
     def _in_vain(self, converged: bool) -> bool:
         """Whether only the completeness gap is too large, small, and no smaller for more nodes."""
@@ -120,10 +155,10 @@ class AdaptivePath:
         return self.evaluations >= 2 * count and gap > first / 2
 
     def _norm(self, mean: Array) -> float:
-        return float(np.abs(mean) @ self._trapezoid.scale)
+        return dot(np.abs(mean, out=self._room), self._trapezoid.scale)
 
     def _gap(self, mean: Array) -> float:
-        return abs(float(self._displacement @ mean) - self._change)
+        return abs(dot(self._displacement, mean) - self._change)
 
 
 __all__ = ["AdaptivePath"]

@@ -8,11 +8,17 @@ from typing import final
 
 import numpy as np
 
+from igrt.kernels import KernelSet, select
 from igrt.specs import Array
 
 _INSIDE, _OUTSIDE = 1 / 12, 1 / 3
 """Variance, over where the step is, of the error of a unit step in a gap of unit width: between two
 nodes, and beyond the last one."""
+
+
+def dot(a: Array, b: Array) -> float:
+    """Σ a·b, on one thread: the threads of a BLAS wait for the cores that onnxruntime's spin on."""
+    return float(np.einsum("i,i", a, b))
 
 
 @final
@@ -32,47 +38,90 @@ class Trapezoid:
 
     Args:
         scale: Factor of each feature in the L1 norm, [features] float64.
+        kernels: What the sums are made with; those of the host by default.
     """
 
-    def __init__(self, scale: Array) -> None:
+    def __init__(self, scale: Array, kernels: KernelSet | None = None) -> None:
         self.alphas: list[float] = []
         """Nodes, ascending."""
         self.mean: Array = np.zeros(len(scale))
         """The integral, [features] float64."""
-        self._gradients: list[Array] = []
-        self._gains: list[float] = []
         self.scale = scale
+        self.kernels = kernels or select("cpu")
+        self._gradients: list[Array] = []
+        self._steps: list[float] = []
+        """Σ scale·|Δ| between neighbouring nodes."""
         self._variance = np.zeros(len(scale))
-        self._room = np.empty((2, len(scale)))
+        self._room = np.empty(len(scale))
 
     def build(self, alphas: Sequence[float], gradients: Sequence[Array]) -> None:
         """Begin with two nodes or more, in any order; gradients are [features] each."""
         order = np.argsort(alphas)
         self.alphas = [float(alphas[i]) for i in order]
         self._gradients = [gradients[i] for i in order]
-        self._gains = [self._gap(k, 1.0) for k in range(len(self.alphas) + 1)]
+        widths = np.diff([0.0, *self.alphas, 1.0])
+        weights = (widths[:-1] + widths[1:]) / 2
+        weights[0] += widths[0] / 2
+        weights[-1] += widths[-1] / 2
+        # the steps beyond the ends are taken to be their neighbours'
+        factors = _INSIDE * widths[1:-1] ** 2
+        factors[0] += _OUTSIDE * widths[0] ** 2
+        factors[-1] += _OUTSIDE * widths[-1] ** 2
+        last = len(order) - 1
+        for k in range(0, last, 2):
+            if k + 2 > last:
+                self._steps += self._refine(
+                    (k, k + 1, k + 1), (*weights[k:], 0), (factors[k], 0, 0)
+                )
+                continue
+            right = weights[last] if k + 2 == last else 0
+            self._steps += self._refine(
+                (k, k + 1, k + 2), (*weights[k : k + 2], right), (*factors[k : k + 2], 0)
+            )
+        del self._steps[last:]
 
     def insert(self, alpha: float, gradient: Array) -> None:
         """Add a node; its gap becomes two."""
-        at, last = bisect(self.alphas, alpha), len(self.alphas)
-        changed = {at} | ({0} if at <= 1 else set()) | ({last} if at >= last - 1 else set())
-        for k in changed:
-            self._gap(k, -1.0)
-        self.alphas.insert(at, alpha)
+        at, alphas = bisect(self.alphas, alpha), self.alphas
+        ends = alphas[0], 1 - alphas[-1]
+        alphas.insert(at, alpha)
         self._gradients.insert(at, gradient)
-        self._gains.insert(at, 0.0)
-        for k in {k + 1 if k > at else k for k in changed} | {at + 1}:
-            self._gains[k] = self._gap(k, 1.0)
+        last = len(alphas) - 1
+        if at in (0, last):
+            # the new end, what was the end, and the node next to that
+            out, near, step = (0, 1, 1) if at == 0 else (last, last - 1, -1)
+            whole, rest = ends[at > 0], alpha if at == 0 else 1 - alpha
+            gap = whole - rest
+            weights = rest + gap / 2, gap / 2 - whole, 0.0
+            factors = _OUTSIDE * rest**2 + _INSIDE * gap**2, -_OUTSIDE * whole**2, 0.0
+            new, _ = self._refine((out, near, near + step), weights, factors)
+            self._steps.insert(at and last - 1, new)
+            return
+        left, right = alpha - alphas[at - 1], alphas[at + 1] - alpha
+        weights = -right / 2, (left + right) / 2, -left / 2
+        beyond = (
+            _OUTSIDE * ends[0] ** 2 if at == 1 else 0,
+            _OUTSIDE * ends[1] ** 2 if at == last - 1 else 0,
+        )
+        factors = (
+            _INSIDE * left**2 + beyond[0],
+            _INSIDE * right**2 + beyond[1],
+            -_INSIDE * (left + right) ** 2 - sum(beyond),
+        )
+        self._steps[at - 1 : at] = self._refine((at - 1, at, at + 1), weights, factors)
 
     @property
     def error(self) -> float:
         """Estimated error of scale·mean in the L1 norm."""
-        np.sqrt(np.maximum(self._variance, 0, out=self._room[0]), out=self._room[0])
-        return float(self._room[0] @ self.scale)
+        np.sqrt(np.maximum(self._variance, 0, out=self._room), out=self._room)
+        return dot(self._room, self.scale)
 
     def steepest(self, most: int) -> list[float]:
         """Middles of the gaps that contribute most to the error, none far less than the first."""
-        gains = np.asarray(self._gains)
+        widths = np.diff([0.0, *self.alphas, 1.0])
+        factors = np.full(len(widths), _INSIDE)
+        factors[[0, -1]] = _OUTSIDE
+        gains = widths * np.sqrt(factors) * [self._steps[0], *self._steps, self._steps[-1]]
         chosen = np.argsort(-gains, kind="stable")[:most]
         return self._middles(chosen[gains[chosen] > 0.25 * gains[chosen[0]]])
 
@@ -84,26 +133,27 @@ class Trapezoid:
         edges = [0.0, *self.alphas, 1.0]
         return [(edges[k] + edges[k + 1]) / 2 for k in gaps.tolist()]
 
-    def _gap(self, k: int, sign: float) -> float:
-        """Add what a gap contributes, or take it away; returns its share in the L1 error."""
-        last = len(self.alphas)
-        left, right = ([0.0, *self.alphas, 1.0][i] for i in (k, k + 1))
-        width, outside = right - left, k in (0, last)
-        near = min(max(k, 1), last - 1)  # the step beyond an end is taken to be its neighbour's
-        one, other = self._gradients[near - 1], self._gradients[near]
-        step, room = self._room
-        if outside:
-            np.multiply(one if k == 0 else other, sign * width, out=room)
-        else:
-            np.add(one, other, out=room)
-            room *= sign * width / 2
-        self.mean += room
-        np.subtract(other, one, out=step, dtype=np.float64)
-        factor = width**2 * (_OUTSIDE if outside else _INSIDE)
-        np.multiply(step, step, out=room)
-        room *= sign * factor
-        self._variance += room
-        return float(np.abs(step, out=step) @ self.scale) * float(np.sqrt(factor))
+    def _refine(
+        self,
+        nodes: tuple[int, int, int],
+        weights: Sequence[float],
+        factors: Sequence[float],
+    ) -> list[float]:
+        """Add three gradients times weights to the mean, the squares of their steps to the error.
+
+        Returns Σ scale·|Δ| of the first to the second node, and of the second to the third.
+        """
+        steps = np.empty(2)
+        self.kernels.refine(
+            *(self._gradients[k] for k in nodes),
+            self.scale,
+            np.asarray(weights, np.float64),
+            np.asarray(factors, np.float64),
+            self.mean,
+            self._variance,
+            steps,
+        )
+        return steps.tolist()
 
 
-__all__ = ["Trapezoid"]
+__all__ = ["Trapezoid", "dot"]

@@ -258,7 +258,8 @@ class _Work:
             return None
         ends = [(self.x[n][index].astype(np.float64), self.b[n][index]) for n in self.names]
         displacement = np.concatenate([x - b for x, b in ends])
-        return AdaptivePath(tolerance, displacement, float(paths.change[path]), self.most)
+        change = float(paths.change[path])
+        return AdaptivePath(tolerance, displacement, change, self.most, self.kernels)
 
     def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
         """Evaluate the gradient at some points and add it to the sums."""

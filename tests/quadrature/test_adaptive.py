@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from igrt.kernels import select
 
 from igrt.quadrature import AdaptivePath
 
@@ -92,3 +93,28 @@ def test_no_displacement_needs_no_second_round():
     path.add([np.ones(3, np.float32)] * len(path.wanted))
     assert not path.wanted
     assert path.error == 0
+
+
+def test_a_feature_that_does_not_move_may_have_any_gradient():
+    displacement = np.array([1.0, 0.0])
+    path = AdaptivePath(1e-2, displacement, 1.0, 511)
+    while path.wanted:
+        path.add([np.array([2 * a, np.inf * (a - 0.5)], np.float32) for a in path.wanted])
+    assert path.evaluations == 15
+    assert path.error < 1e-6
+    assert path.mean[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_reference_kernels_give_the_same(dtype):
+    rng = np.random.default_rng(0)
+    places, heights = rng.uniform(0, 1, 30), rng.normal(size=(30, 5))
+    found = []
+    for name in ("reference", "cpu"):
+        path = AdaptivePath(
+            1e-2, np.ones(5), heights.T @ (1 - places) @ np.ones(5), 511, select(name)
+        )
+        while path.wanted:
+            path.add([((a > places) @ heights).astype(dtype) for a in path.wanted])
+        found.append((path.evaluations, path.error, path.mean.tolist()))
+    assert found[0] == found[1]

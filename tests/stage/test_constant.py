@@ -13,7 +13,11 @@ HEAD = '<ir_version: 8, opset_import: ["" : 18]> m (float[N,4] x) => (float[N,3]
 WEIGHTS = (
     "<float[4,4] W = {1,-2,3,0.5, -1,1,2,-3, 0.25,1,-1,2, 3,-1,1,1}, float[4] b = {1,-1,0.5,2}, "
 )
-V = "float[4,3] V = {1,2,-3, -1,1,0.5, 2,-2,1, 1,1,-1}, float zero = {0}, float one = {1}> "
+V = "float[4,3] V = {1,2,-3, -1,1,0.5, 2,-2,1, 1,1,-1}, float zero = {0}, float one = {1}, "
+V += "int64[1] two = {2}, int64[1] first = {1}, int64[1] second = {1}, int64[4] four = {0,2,5,7}, "
+V += "float[3] b3 = {1,-2,3}, float[4] nil = {0,0,0,0}, float[4] var = {1,2,3,0.5}, "
+V += "int64[2] pair = {3,0}, int64[2,1] at = {2,1}, float[3] scales = {1,1,2}, float half = {0.5}> "
+SCATTER = "{ t = Transpose(x) h = MatMul(x, W) r = Relu(h) u = Transpose(r) p = Gather(u, pair) "
 
 AFFINE = {
     "matmul": "{ h = MatMul(x, W) c = Add(h, b) y = MatMul(c, V) }",
@@ -27,6 +31,13 @@ HOMOGENEOUS = {
     "residual": "{ h = MatMul(x, W) r = Relu(h) s = Add(r, x) y = MatMul(s, V) }",
     "where": "{ c = Greater(x, zero) h = MatMul(x, W) r = Where(c, h, x) y = MatMul(r, V) }",
     "clip": "{ h = MatMul(x, W) r = Clip(h, zero) y = MatMul(r, V) }",
+    "top": "{ h = MatMul(x, W) t, i = TopK(h, two) s = ReduceSum(t, first) y = Mul(s, b3) }",
+    "unshifted": "{ h = MatMul(x, W) n = BatchNormalization(h, b, nil, nil, var) r = Relu(n) "
+    "y = MatMul(r, V) }",
+    "scattered": SCATTER + "s = ScatterND(t, at, p) v = Transpose(s) y = MatMul(v, V) }",
+    "resized": "{ h = MatMul(x, W) r = Relu(h) u = Unsqueeze(r, first) "
+    "z = Resize(u, , scales) m = ReduceMean<keepdims=0>(z, second) g = Gather<axis=1>(m, four) "
+    "y = MatMul(g, V) }",
 }
 NEITHER = {
     "bias": "{ h = Gemm(x, W, b) r = Relu(h) y = MatMul(r, V) }",
@@ -36,6 +47,13 @@ NEITHER = {
     "clip": "{ h = MatMul(x, W) r = Clip(h, zero, one) y = MatMul(r, V) }",
     "threshold": "{ c = Greater(x, one) h = MatMul(x, W) r = Where(c, h, x) y = MatMul(r, V) }",
     "maximum": "{ h = MatMul(x, W) r = Max(h, one) y = MatMul(r, V) }",
+    "shifted": "{ h = MatMul(x, W) n = BatchNormalization(h, b, nil, b, var) r = Relu(n) "
+    "y = MatMul(r, V) }",
+    "multiplied": SCATTER + 's = ScatterND<reduction = "mul">(t, at, p) v = Transpose(s) '
+    "y = MatMul(v, V) }",
+    # as many times the sum as there are numbers above a threshold: it is a size that varies
+    "counted": "{ c = Greater(x, half) k = NonZero(c) n = Shape(k) l = Gather(n, first) "
+    "f = Cast<to=1>(l) h = Mul(x, f) y = MatMul(h, V) }",
 }
 
 
