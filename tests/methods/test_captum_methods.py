@@ -4,9 +4,12 @@ Captum finds activations by their modules, and silently leaves those alone that 
 functions, so the twins are rebuilt with `nn.ReLU` and `nn.Tanh`. Where the two differ on purpose:
 
 - `Saliency` takes absolute values by default; here `abs=False`.
-- LRP of a network without a path from its bias to the input is the same; Captum stabilises every
-  linear layer, igrt every run of linear layers. With epsilon = 1e-6 that is below the bound.
-- DeepLift's MaxPool rule writes into overlapping windows in any order; the windows here are apart.
+- LRP: Captum stabilises every linear layer, igrt every run of linear layers (a convolution and the
+  MaxPool behind it, say). With epsilon = 1e-6 that is below the bound.
+- DeepLift of Captum 0.9 is wrong where a MaxPool directly follows a ReLU, as its own convergence
+  delta says (-1.2 on the first digit, igrt -6e-6). With a linear layer in between, which changes no
+  number, it is right. Its MaxPool rule writes into overlapping windows in any order; those of the
+  twin are apart.
 """
 
 import importlib.util
@@ -35,6 +38,11 @@ def twins():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class Same(nn.Module):
+    def forward(self, x):
+        return 1.0 * x
 
 
 def network(name):
@@ -95,7 +103,10 @@ def test_gradient_methods(name, method, peer, options):
 
 @pytest.mark.parametrize("name", ["digits_cnn", "breast_cancer_mlp"])
 def test_deeplift(name):
-    compare(name, DeepLift(epsilon=1e-10), captum_attr.DeepLift(network(name), eps=1e-10))
+    net = network(name)
+    if name == "digits_cnn":
+        net.insert(4, Same())
+    compare(name, DeepLift(epsilon=1e-10), captum_attr.DeepLift(net, eps=1e-10))
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "breast_cancer_mlp"])
@@ -117,5 +128,5 @@ def test_the_normalisation_of_the_inception_is_refused_by_name(method):
     """Captum differentiates it, as it is no module, and says nothing."""
     explainer = igrt.Explainer(MODELS / "inception_cifar" / "inception_cifar.onnx", provider="cpu")
     x = samples("inception_cifar", explainer)
-    with pytest.raises(igrt.errors.UnsupportedOperator, match="no rule for 2 nodes.*\n.*LRN"):
+    with pytest.raises(igrt.errors.UnsupportedOperator, match=r"no rule for 2 nodes.*\n.*LRN"):
         explainer.explain(x, method=method)
