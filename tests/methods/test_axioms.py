@@ -37,7 +37,10 @@ PAIR_G = "l = Sub(a, one)\n rl = Relu(l)\n rb = Relu(b)\n d = Sub(rl, rb)\n y = 
 PAIR_H = "k = Clip(a, nought, one)\n l = Sub(a, k)\n rb = Relu(b)\n d = Sub(l, rb)\n y = Relu(d)"
 
 
-@pytest.mark.parametrize("name", ["gradients", "input_x_gradient", "guided_backprop", "lrp"])
+LOCAL = sorted(set(METHODS) - {"integrated_gradients", "deeplift"})
+
+
+@pytest.mark.parametrize("name", LOCAL)
 def test_a_saturated_feature_gets_nothing_from_local_methods(name):
     found = values(network(SATURATING, 1), [2.0], name)
     assert found.output[0] - found.baseline_output[0] == 1.0
@@ -108,7 +111,30 @@ def test_no_attribution_to_a_feature_that_is_not_used(name):
     assert found.values["x"][0, 0] != 0.0
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"integrated_gradients", "deeplift"}))
+def test_a_feature_whose_effect_cancels_gets_something_from_modified_sweeps():
+    """a, plus two forms of the same function of a and b, one minus the other: no b in it."""
+    equal = PAIR_H.replace("rb =", "rc =").replace("rb)", "rc)").replace("d =", "e =")
+    equal = equal.replace("Relu(d)", "Relu(e)").replace("y =", "v =").replace("l =", "m =")
+    equal = equal.replace("(l,", "(m,")
+    body = PAIR_F.replace("y =", "u =") + f"\n{equal}\n w = Sub(u, v)\n y = Add(a, w)"
+    found = {m: values(network(body), [3.0, 1.0], m).values["x"][0] for m in METHODS}
+    assert found["gradients"].tolist() == [1.0, 0.0]
+    assert found["input_x_gradient"].tolist() == [3.0, 0.0]
+    # at the default tolerance 1e-2 of the L1 norm 3, and its error at most twice that
+    assert np.abs(found["integrated_gradients"] - [3.0, 0.0]).sum() <= 0.06
+    # by hand from the pair above: 3 + 1.5 - 2 and -0.5 + 1; 3 + 3 - 2 and -1 + 1
+    assert np.allclose(found["deeplift"], [2.5, 0.5], atol=ROUNDING)
+    assert np.allclose(found["lrp"], [4.0, 0.0], atol=ROUNDING)
+    # Relu(b - 1) hands 3 to b at 3, its bias the rest; b - Clip(b, 0, 1) hands 3 - 1
+    twice = "l = Sub(b, one)\n u = Relu(l)\n k = Clip(b, nought, one)\n v = Sub(b, k)\n"
+    lrp = values(network(twice + "w = Sub(u, v)\n y = Add(a, w)"), [3.0, 3.0], "lrp")
+    assert np.allclose(lrp.values["x"], [[3.0, 1.0]], atol=ROUNDING)
+    cut = network("ra = Relu(a)\n rb = Relu(b)\n rc = Relu(b)\n d = Sub(rb, rc)\n y = Add(ra, d)")
+    for name in ("deconvolution", "guided_backprop"):
+        assert values(cut, [3.0, 1.0], name).values["x"].tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize("name", LOCAL)
 def test_methods_without_a_path_do_not_look_at_the_baseline(name):
     model, x = network(PAIR_F), [3.0, 1.0]
     zeros, others = (values(model, x, name, baselines=b) for b in (None, [0.5, 2.0, [[1.0, 1.5]]]))
