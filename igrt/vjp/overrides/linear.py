@@ -27,7 +27,7 @@ _JOINTLY = frozenset("Add Concat Identity Mean Neg Sub Sum".split())
 _FIRST = frozenset(
     "AveragePool CumSum DepthToSpace Expand Flatten Gather GatherElements GatherND "
     "GlobalAveragePool Pad ReduceMean ReduceSum Reshape Resize ReverseSequence Slice SpaceToDepth "
-    "Split Squeeze Tile Transpose Trilu Unsqueeze Upsample".split()
+    "Split Squeeze Tile Transpose Trilu Unsqueeze".split()
 )
 """Linear in the first operand, while the others do not depend on the attributed tensors."""
 
