@@ -19,7 +19,8 @@ STORED = (
     "float[1,1,2,2] K = {1,-2,3,0.5}, float[1] k = {0.5}, int64 at1 = {1}, int64[1] first = {0}, "
     "int64[1] last = {1}, int64[1] end = {3}, int64[4] shape = {1,1,2,4}, "
     "int64[4] deep = {1,4,1,2}, int64[4] pads = {0,1,0,2}, int64[2] parts = {1,3}, "
-    "int64[2] twice = {1,2}, int64[2] lengths = {4,2}, int64[3] wide = {2,3,4}, int64[2,2] pairs = {1,0, 0,1}, "
+    "int64[2] twice = {1,2}, int64[2] lengths = {4,2}, int64[3] wide = {2,3,4}, "
+    "int64[2,2] pairs = {1,0, 0,1}, "
     "int64[2,2] both = {0,1, 1,3}, float[4] scales = {1,1,2,2}, bool[4] mask = {1,0,0,1}, "
     "bool no = {0}, float half = {0.5}, int64[1] all = {-1}> "
 )
