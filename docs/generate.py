@@ -79,7 +79,7 @@ def _help(text: str) -> list[str]:
 def api() -> str:
     """Public names with their signatures and docstrings, and the errors."""
     import igrt
-    from igrt import errors
+    from igrt import errors, methods
 
     lines = [
         _NOTE,
@@ -91,6 +91,10 @@ def api() -> str:
     ]
     for name in igrt.__all__:
         lines += _entry(f"igrt.{name}", getattr(igrt, name))
+    lines += ["## Methods", "", "In `igrt.methods`; see [methods](../guides/methods.md).", ""]
+    for name in methods.__all__:
+        if inspect.isclass(getattr(methods, name)):
+            lines += _entry(f"igrt.methods.{name}", getattr(methods, name))
     lines += ["## Errors", "", "In `igrt.errors`; see [errors](../concepts/errors.md).", ""]
     lines += ["| error | exit code | meaning |", "|---|---|---|"]
     for name in errors.__all__:

@@ -47,6 +47,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "methods":
+        return importlib.import_module("igrt.methods")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'igrt' has no attribute {name!r}")

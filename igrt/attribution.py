@@ -39,9 +39,10 @@ class Attribution:
         output: F(x) per row, [rows] float64.
         baseline_output: F(x') per row, averaged over the baselines, [rows] float64.
         delta: Completeness gap sum(values) - (F(x) - F(x')), per row, [rows] float64.
-        error: Estimated quadrature error of the attribution relative to its L1 norm, [rows].
+        error: Estimated quadrature error of the attribution relative to its L1 norm, [rows]; 0 for
+            a method that integrates nothing, whatever else may be said of it.
         evaluations: Gradient evaluations spent, [rows] int64.
-        rule: Quadrature rule.
+        rule: Quadrature rule; ``none`` for a method that integrates nothing.
         method: Attribution method.
         provider: Execution provider that really ran.
         seconds: Wall-clock seconds of the whole call.

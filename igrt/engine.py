@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -17,7 +17,7 @@ from igrt.graph.prune import prune
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
 from igrt.runtime.stream import Paths
-from igrt.specs import Array, Feeds
+from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
 from igrt.vjp.augment import Augmented, differentiate
 
@@ -45,6 +45,7 @@ class Engine:
         batched: Whether the inputs have a batch axis.
         output_batched: Whether the explained output has one.
         most_rows: Rows per run that the model allows; None for any number.
+        sweep: Rules of the gradient graph.
     """
 
     part: onnx.ModelProto
@@ -55,6 +56,7 @@ class Engine:
     batched: bool = True
     output_batched: bool = True
     most_rows: int | None = 1
+    sweep: Sweep = GRADIENT
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,13 +66,25 @@ class Engine:
         self._lean: onnx.ModelProto | None = None
         self._row_bytes: dict[Shapes, int] = {}
         self._constant: dict[bool, bool] = {}
+        self._others: dict[Sweep, Engine] = {}
+
+    def under(self, sweep: Sweep) -> Engine:
+        """The engine whose gradient graph has other rules; each is made when it is first used."""
+        if sweep == self.sweep:
+            return self
+        with self._lock:
+            if sweep not in self._others:
+                self._others[sweep] = replace(self, sweep=sweep)
+            return self._others[sweep]
 
     @property
     def augmented(self) -> Augmented:
         """The model with its gradient graph."""
         with self._lock:
             if self._augmented is None:
-                self._augmented = differentiate(self.part, wrt=self.wrt, of=self.of)
+                self._augmented = differentiate(
+                    self.part, wrt=self.wrt, of=self.of, sweep=self.sweep
+                )
             return self._augmented
 
     @property
@@ -152,6 +166,7 @@ class Engine:
         lead = (1,) if self.batched else ()
         arrays = {**paths.inputs, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
+        shapes |= {r: shapes[n] for n, r in self.augmented.references.items()}
         lead = (1,) if self.output_batched else ()
         shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
         shapes |= {n: a.shape for n, a in paths.shared.items()}

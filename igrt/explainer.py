@@ -216,25 +216,31 @@ class Explainer:
                 f"deadline must be a positive number of seconds, not {deadline!r}",
                 hint="leave it out to take as long as it takes",
             )
-        scheme = methods.named(method).scheme(rule, n_steps, tolerance)
+        chosen = methods.named(method)
+        scheme = chosen.scheme(rule, n_steps, tolerance)
         placed = self._placed(inputs, baselines)
-        layout, ends, engine, outputs = placed.layout, placed.ends, placed.engine, placed.outputs
+        layout, ends, outputs = placed.layout, placed.ends, placed.outputs
+        engine = placed.engine.under(chosen.sweep)
         count = ends.count
         if scheme.tolerance is not None and engine.constant(from_zero=ends.from_zero):
             scheme = constant_scheme()
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets = len(next(iter(ends.baselines.values()))) // count
-        b_outputs = engine.forward(
+        b_outputs = placed.engine.forward(
             ends.baselines, ends.others, ends.shared, np.tile(np.arange(count), sets)
         )
         output = picked.pick(outputs[example])
         of_row = np.stack([b_outputs[k * count + example] for k in range(sets)])
         baseline_output = np.mean([picked.pick(b) for b in of_row], axis=0)
+        if chosen.factor == "difference":
+            starts = ends.baselines
+        else:  # the same for every baseline; x - 0 is the factor x
+            starts, sets = {n: np.zeros_like(x) for n, x in ends.inputs.items()}, 1
 
         paths = Paths(
             inputs=ends.inputs,
-            baselines=ends.baselines,
+            baselines=starts,
             example=np.tile(example, sets),
             baseline=np.concatenate([k * count + example for k in range(sets)]),
             cotangents=np.tile(
@@ -245,7 +251,11 @@ class Explainer:
             shared=ends.shared,
             batched=engine.batched,
             output_batched=engine.output_batched,
-            change=np.concatenate([output - picked.pick(b) for b in of_row]).astype(np.float64),
+            change=np.concatenate([output - picked.pick(b) for b in of_row[:sets]]).astype(
+                np.float64
+            ),
+            references=engine.augmented.references,
+            times_difference=chosen.factor != "one",
         )
         found = integrate(
             engine.gradient,
@@ -270,7 +280,7 @@ class Explainer:
             error=error,
             evaluations=evaluations,
             rule=scheme.name,
-            method=methods.named(method).name,
+            method=chosen.name,
             provider=engine.gradient.provider,
             seconds=time.monotonic() - start,
             provenance=self._provenance(

@@ -60,6 +60,24 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Which rules the reverse sweep runs with.
+
+    Args:
+        rules: ``gradient`` for the derivatives of the operators, or the name of a set that takes
+            the place of some of them (`igrt.vjp.overrides`).
+        epsilon: What keeps the divisions of the set from a divisor of zero.
+    """
+
+    rules: str = "gradient"
+    epsilon: float = 0.0
+
+
+GRADIENT = Sweep()
+"""The derivatives of all operators."""
+
+
+@dataclass(frozen=True)
 class Display:
     """What people need to see beside the numbers; no number depends on it.
 
@@ -116,10 +134,12 @@ def as_native(name: str, array: object) -> Array:
 
 __all__ = [
     "FLOAT_TYPES",
+    "GRADIENT",
     "Array",
     "Dim",
     "Display",
     "Feeds",
+    "Sweep",
     "TensorSpec",
     "as_native",
 ]

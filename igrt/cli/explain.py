@@ -65,7 +65,8 @@ _STRICT = 1e-2
     default="integrated_gradients",
     show_default=True,
     metavar="M",
-    help="Attribution method.",
+    help="Attribution method: integrated_gradients, gradients, input_x_gradient, deconvolution, "
+    "guided_backprop, deeplift or lrp.",
 )
 @click.option(
     "--steps",
@@ -296,6 +297,10 @@ def _verdict(result: Attribution, *, strict: bool) -> int:
     import numpy as np
 
     limit = result.tolerance or _STRICT
+    if result.rule == "none":
+        advice = f"{result.method} need not add up to the change of the score; see the docs"
+    else:
+        advice = "take more steps" if result.tolerance is None else "allow a larger tolerance"
     over = (np.abs(result.relative_delta) > limit) | ~(result.error <= limit)
     if not over.any():
         return 0
@@ -305,6 +310,6 @@ def _verdict(result: Attribution, *, strict: bool) -> int:
         f"{int(over.sum())} of {len(result)} rows are over the limit {limit:g}: the first has the "
         f"relative gap {result.relative_delta[row]:.2g} and the estimated error "
         f"{result.error[row]:.2g} after {result.evaluations[row]} evaluations",
-        "take more steps" if result.tolerance is None else "allow a larger tolerance",
+        advice,
     )
     return 3 if strict else 0

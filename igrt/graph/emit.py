@@ -57,6 +57,7 @@ class Emitter:
         self._origins = Origins(graph.initializers)
         self._rectified: set[tuple[str, str]] = set()
         self.wanted: frozenset[str] = frozenset()
+        self.overridden: frozenset[str] = frozenset()
         self._types = NodeTypes(graph.opsets)
 
     def __getattr__(self, op_type: str) -> Callable[..., Value]:
@@ -369,8 +370,11 @@ class Emitter:
         """Whether a forward tensor is a Relu's output with one use: only x > 0 passes a cotangent.
 
         Then a rule may take the other cotangents away where it costs least (`rectified`). Not where
-        the gradient of the Relu's output itself is wanted. A Concat of such tensors counts, too.
+        the gradient of the Relu's output itself is wanted, nor where a method has a rule of its own
+        for Relu (`overridden`). A Concat of such tensors counts, too.
         """
+        if "Relu" in self.overridden:
+            return False
         index = self.graph.producers.get(primal.name)
         if index is None or self.graph.uses[primal.name] != 1 or primal.name in self.wanted:
             return False

@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from igrt.errors import InputError, did_you_mean
+from igrt.methods.deconvolution import Deconvolution
+from igrt.methods.deeplift import DeepLift
+from igrt.methods.gradients import Gradients
+from igrt.methods.guided_backprop import GuidedBackprop
+from igrt.methods.input_x_gradient import InputXGradient
 from igrt.methods.integrated_gradients import IntegratedGradients
+from igrt.methods.lrp import LRP
 
-Method = IntegratedGradients
+Method = (
+    IntegratedGradients
+    | Gradients
+    | InputXGradient
+    | Deconvolution
+    | GuidedBackprop
+    | DeepLift
+    | LRP
+)
 """Any attribution method."""
 
-METHODS: dict[str, Method] = {"integrated_gradients": IntegratedGradients()}
+METHODS: dict[str, Method] = {
+    m.name: m
+    for m in (
+        IntegratedGradients(),
+        Gradients(),
+        InputXGradient(),
+        Deconvolution(),
+        GuidedBackprop(),
+        DeepLift(),
+        LRP(),
+    )
+}
+"""Every method with its default options, by name."""
 
-_ALIASES = {"ig": "integrated_gradients", "integratedgradients": "integrated_gradients"}
+_ALIASES = {
+    "ig": "integrated_gradients",
+    "integratedgradients": "integrated_gradients",
+    "gradient": "gradients",
+    "saliency": "gradients",
+    "gradient_x_input": "input_x_gradient",
+    "inputxgradient": "input_x_gradient",
+    "deconvnet": "deconvolution",
+    "guidedbackprop": "guided_backprop",
+    "deep_lift": "deeplift",
+    "lrp_epsilon": "lrp",
+}
 
 
 def named(method: str | Method) -> Method:
@@ -32,4 +69,15 @@ def named(method: str | Method) -> Method:
     return method
 
 
-__all__ = ["METHODS", "IntegratedGradients", "Method", "named"]
+__all__ = [
+    "LRP",
+    "METHODS",
+    "Deconvolution",
+    "DeepLift",
+    "Gradients",
+    "GuidedBackprop",
+    "InputXGradient",
+    "IntegratedGradients",
+    "Method",
+    "named",
+]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from igrt.methods.point import Factor
 from igrt.quadrature import Scheme, scheme_for
+from igrt.specs import GRADIENT, Sweep
 
 
 @final
@@ -22,6 +24,8 @@ class IntegratedGradients:
     """
 
     name: ClassVar[str] = "integrated_gradients"
+    factor: ClassVar[Factor] = "difference"
+    sweep: ClassVar[Sweep] = GRADIENT
 
     def scheme(self, rule: str | None, n_steps: int | None, tolerance: float) -> Scheme:
         """Where to evaluate: a fixed rule of `n_steps` nodes, or nested ones to the tolerance."""

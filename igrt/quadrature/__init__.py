@@ -3,7 +3,14 @@
 from igrt.quadrature.adaptive import AdaptivePath
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
-from igrt.quadrature.scheme import Scheme, Stage, constant_scheme, patterson, scheme_for
+from igrt.quadrature.scheme import (
+    Scheme,
+    Stage,
+    constant_scheme,
+    patterson,
+    point_scheme,
+    scheme_for,
+)
 
 __all__ = [
     "RULES",
@@ -14,5 +21,6 @@ __all__ = [
     "constant_scheme",
     "fixed",
     "patterson",
+    "point_scheme",
     "scheme_for",
 ]

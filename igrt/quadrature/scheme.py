@@ -108,6 +108,11 @@ def constant_scheme() -> Scheme:
     return fixed_scheme(Quadrature("constant", *(np.ones(1) for _ in range(3))))
 
 
+def point_scheme() -> Scheme:
+    """One evaluation at the input, of a method that integrates nothing."""
+    return fixed_scheme(Quadrature("none", *(np.ones(1) for _ in range(3))))
+
+
 def scheme_for(rule: str | None, n_steps: int | None, tolerance: float) -> Scheme:
     """The scheme that the user's `rule`, `n_steps` and `tolerance` ask for.
 
@@ -176,5 +181,6 @@ __all__ = [
     "patterson",
     "patterson_nodes",
     "patterson_weights",
+    "point_scheme",
     "scheme_for",
 ]

@@ -94,12 +94,13 @@ def source(attribution: Attribution, row: int) -> str:
 
 def facts(attribution: Attribution, row: int) -> list[tuple[str, str]]:
     """Names and values of the numbers by which a row is judged."""
+    error = percent(attribution.error[row])
     return [
         ("score", number(attribution.output[row])),
         ("baseline score", number(attribution.baseline_output[row])),
         ("completeness gap", number(attribution.delta[row], signed=True)),
         ("relative gap", percent(attribution.relative_delta[row])),
-        ("estimated error", percent(attribution.error[row])),
+        ("estimated error", "no path" if attribution.rule == "none" else error),
         ("evaluations", f"{int(attribution.evaluations[row]):,}"),
     ]
 

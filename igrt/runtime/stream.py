@@ -51,6 +51,8 @@ class Paths:
         batched: Whether the model's inputs have a batch axis; without, a run takes a single row.
         output_batched: Whether the explained output has one; without, likewise.
         change: F(x) - F(x') per path, [paths] float64.
+        references: Input of the model that is fed with the baseline, per attributed input.
+        times_difference: Whether gradients are multiplied by x - x'.
     """
 
     inputs: Mapping[str, Array]
@@ -63,6 +65,8 @@ class Paths:
     batched: bool
     output_batched: bool
     change: Array
+    references: Mapping[str, str] = field(default_factory=dict)
+    times_difference: bool = True
 
     def __len__(self) -> int:
         return len(self.example)
@@ -310,6 +314,10 @@ class _Work:
         for name, array in paths.others.items():
             picked = array[paths.example[of_row]]
             feeds[name] = picked if paths.batched else picked[0]
+        for name, reference in paths.references.items():
+            picked = paths.baselines[name][paths.baseline[of_row]]
+            picked = picked.astype(paths.inputs[name].dtype, copy=False)
+            feeds[reference] = picked if paths.batched else picked[0]
         picked = paths.cotangents[of_row]
         feeds[self.cotangent] = picked if paths.output_batched else picked[0]
         return feeds
@@ -359,6 +367,8 @@ class _Work:
         return True
 
     def _times_difference(self, mean: Array, x: Array, b: Array) -> Array:
+        if not self.paths.times_difference:
+            return np.asarray(mean, dtype=np.float64)
         out = np.empty(mean.shape)
         self.kernels.multiply_difference(np.ascontiguousarray(mean), x, b, out)
         return out
@@ -366,9 +376,11 @@ class _Work:
     def _refuse_unbounded(
         self, name: str, flat: Array, rows: Sequence[_Row], busy: Mapping[int, _Slot]
     ) -> None:
-        """Raise unless it is only where input and baseline agree, whose attribution is 0."""
+        """Raise unless it is only where a factor of 0 makes the attribution 0."""
         for row, gradient in zip(rows, flat, strict=True):
             moves = self.x[name][row.slot] != self.b[name][row.slot]
+            if not self.paths.times_difference:
+                moves = np.ones_like(moves)
             count = int((moves & ~(np.abs(gradient.astype(np.float64)) < _UNBOUNDED)).sum())
             if count:
                 example = int(self.paths.example[busy[row.slot].path])

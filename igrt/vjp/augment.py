@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import onnx
@@ -20,10 +20,11 @@ from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
 from igrt.graph.valid import blamed
 from igrt.graph.view import collector_paused, live_inputs, subgraphs
-from igrt.specs import TensorSpec
+from igrt.specs import GRADIENT, Sweep, TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import attributed_tensors, explained_output
 from igrt.vjp.factors import absorb_factors
+from igrt.vjp.overrides import overrides_of
 from igrt.vjp.pullback import Reach, pullback
 from igrt.vjp.survey import missing_rules, survey
 
@@ -39,6 +40,8 @@ class Augmented:
         wrt: Attributed tensors.
         cotangent: Name of the cotangent input, in the shape of `of`.
         gradients: Name of the gradient output per attributed tensor.
+        references: Name of the input for the baseline per attributed tensor, where the rules
+            compare with one; else empty.
     """
 
     model: onnx.ModelProto
@@ -46,6 +49,7 @@ class Augmented:
     wrt: tuple[TensorSpec, ...]
     cotangent: str
     gradients: Mapping[str, str]
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 def augment(
@@ -120,11 +124,19 @@ def _differentiable(
 
 
 def differentiate(
-    model: onnx.ModelProto, *, wrt: Sequence[str] | None = None, of: str | None = None
+    model: onnx.ModelProto,
+    *,
+    wrt: Sequence[str] | None = None,
+    of: str | None = None,
+    sweep: Sweep = GRADIENT,
 ) -> Augmented:
-    """The gradient graph of a model that is already loaded and normalised."""
+    """The gradient graph of a model that is already loaded and normalised.
+
+    With another `sweep` than the default, some operators have a rule of that set in place of their
+    derivative.
+    """
     with collector_paused(), blamed(model):
-        return _build(differentiable(model, wrt=wrt, of=of))
+        return _build(differentiable(model, wrt=wrt, of=of), sweep)
 
 
 def _unsupported(
@@ -184,12 +196,17 @@ def _bodies_that_read(graph: Graph, names: set[str]) -> list[int]:
     ]
 
 
-def _build(checked: Differentiable) -> Augmented:
+def _build(checked: Differentiable, sweep: Sweep) -> Augmented:
     graph, of, wrt, found = checked.graph, checked.of, checked.wrt, checked.found
+    overrides, references = overrides_of(sweep), dict[str, str]()
+    if overrides is not None:
+        graph, references = overrides.prepare(graph, of.name, [s.name for s in wrt])
     emit = Emitter(graph, behind=True)
     cotangent = TensorSpec(_free(graph, f"{PREFIX}cotangent/{of.name}"), of.dtype, of.shape)
-    cts = {of.name: emit.input(cotangent)}
-    gradients = pullback(emit, cts, [s.name for s in wrt], found)
+    ct = emit.input(cotangent)
+    if overrides is not None:
+        ct = overrides.seed(emit, ct, of.name)
+    gradients = pullback(emit, {of.name: ct}, [s.name for s in wrt], found, overrides)
     outputs: dict[str, Value] = {}
     for spec in wrt:
         value = gradients.get(spec.name)
@@ -211,7 +228,8 @@ def _build(checked: Differentiable) -> Augmented:
         value = outputs[spec.name]
         model.graph.output.append(value_info(TensorSpec(value.name, value.dtype, spec.shape)))
     pin_ir_version(model)
-    return Augmented(model, of, wrt, cotangent.name, {n: v.name for n, v in outputs.items()})
+    names = {n: v.name for n, v in outputs.items()}
+    return Augmented(model, of, wrt, cotangent.name, names, references)
 
 
 def _free(graph: Graph, name: str) -> str:

@@ -14,6 +14,7 @@ from igrt.graph.value import formal_inputs
 from igrt.graph.view import all_inputs, subgraphs
 from igrt.vjp.broadcast import sum_to
 from igrt.vjp.movement import joined
+from igrt.vjp.overrides import Overrides
 from igrt.vjp.registry import CAPTURED, Edge, Rule, Traced, Zero, lookup, tracer_of
 
 STAND_FOR_REALS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
@@ -152,7 +153,11 @@ def _differentiable(graph: Graph, name: str) -> bool:
 
 
 def pullback(
-    emit: Emitter, cts: Mapping[str, Value], wrt: Sequence[str], found: Reach
+    emit: Emitter,
+    cts: Mapping[str, Value],
+    wrt: Sequence[str],
+    found: Reach,
+    overrides: Overrides | None = None,
 ) -> dict[str, Value]:
     """Gradient of Σ ⟨ct, of⟩ with respect to each of the attributed tensors that it reaches.
 
@@ -164,10 +169,13 @@ def pullback(
         cts: Cotangent in its shape per explained output.
         wrt: Attributed tensors.
         found: What `reach` found for the same outputs and `wrt`, with nothing missing.
+        overrides: Rules that take the place of some of the registered ones.
     """
     pending: dict[str, list[Value]] = defaultdict(list, {n: [ct] for n, ct in cts.items()})
     gradients: dict[str, Value] = {}
     emit.wanted = frozenset(wrt)
+    if overrides is not None:
+        emit.overridden = overrides.operators
     for index in sorted(found.edges, reverse=True):
         node = emit.bind(index)
         totals = [_total(emit, pending, o.name) if o else None for o in node.outputs]
@@ -177,7 +185,7 @@ def pullback(
         if all(c is None for c in totals):
             continue
         try:
-            for name, gradient in _apply(emit, node, totals, found.edges[index]):
+            for name, gradient in _apply(emit, node, totals, found.edges[index], overrides):
                 pending[name].append(gradient)
         except UnsupportedOperator as error:
             raise _placed(error, node) from None
@@ -209,12 +217,18 @@ def _total(emit: Emitter, pending: dict[str, list[Value]], name: str) -> Value |
 
 
 def _apply(
-    emit: Emitter, node: Node, cts: list[Value | None], edges: Sequence[Edge]
+    emit: Emitter,
+    node: Node,
+    cts: list[Value | None],
+    edges: Sequence[Edge],
+    overrides: Overrides | None,
 ) -> Iterator[tuple[str, Value]]:
     """Name and cotangent of each tensor that a node passes its cotangents on to."""
     together: dict[Edge, Rule] = {}
     for edge in edges:
         rule = _rule(node, edge)
+        if overrides is not None:
+            rule = overrides.rule(node, rule)
         if rule.joint:
             together[edge] = rule
         elif isinstance(edge, int):

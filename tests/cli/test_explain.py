@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import igrt
+from igrt.methods import METHODS
 from igrt.quadrature.rules import RULES
 
 Run = Callable[..., Any]
@@ -138,6 +139,30 @@ def test_every_rule_takes_exactly_its_steps(run: Run, folder: Path, rule: str) -
     close = {"atol": 0.5 / 33} if rule in ("left", "right") else {"rtol": 1e-3, "atol": 1e-6}
     expected = attribution(np.load("row.npy"), 0)
     np.testing.assert_allclose(np.load("a.npz")["x"], expected, **close)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"integrated_gradients"}))
+def test_every_other_method_is_one_evaluation(run: Run, folder: Path, method: str) -> None:
+    command = ("explain", "mlp.onnx", "-i", "row.npy", "--target", "1", "--method", method)
+    outcome = run(*command, "--json")
+    assert outcome.code == 0
+    found = outcome.document
+    assert (found["method"], found["rule"], found["evaluations"]) == (method, "none", 1)
+    assert found["error"] == 0.0
+    assert "no path" in run(*command).out
+    refused = run(*command, "--steps", "50")
+    assert refused.code == 2
+    assert f"{method} is one evaluation at the input" in refused.err
+
+
+def test_a_gap_of_another_method_is_its_own(run: Run, folder: Path) -> None:
+    command = ("explain", "mlp.onnx", "-i", "row.npy", "--target", "1", "--strict", "--method")
+    outcome = run(*command, "gradients")
+    assert outcome.code == 3
+    assert outcome.err.endswith(
+        "gradients need not add up to the change of the score; see the docs\n"
+    )
+    assert run(*command, "deeplift").code == 0
 
 
 def test_steps_alone_mean_gauss_legendre(run: Run, folder: Path) -> None:
