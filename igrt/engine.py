@@ -45,6 +45,7 @@ class Engine:
         batched: Whether the inputs have a batch axis.
         output_batched: Whether the explained output has one.
         most_rows: Rows per run that the model allows; None for any number.
+        also: Further tensors that the gradient session gives.
     """
 
     part: onnx.ModelProto
@@ -55,6 +56,7 @@ class Engine:
     batched: bool = True
     output_batched: bool = True
     most_rows: int | None = 1
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -82,7 +84,8 @@ class Engine:
         augmented = self.augmented
         with self._lock:
             if self._lean is None:
-                self._lean = prune(augmented.model, list(augmented.gradients.values()))
+                wanted = [*augmented.gradients.values(), *self.also]
+                self._lean = prune(augmented.model, wanted)
             return self._lean
 
     @property

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from igrt.errors import InputError, did_you_mean
+from igrt.methods.conductance import Conductance
+from igrt.methods.expected_gradients import ExpectedGradients
 from igrt.methods.integrated_gradients import IntegratedGradients
+from igrt.methods.internal_influence import InternalInfluence
 
-Method = IntegratedGradients
+Method = IntegratedGradients | ExpectedGradients | Conductance | InternalInfluence
 """Any attribution method."""
 
-METHODS: dict[str, Method] = {"integrated_gradients": IntegratedGradients()}
+METHODS: dict[str, Method] = {
+    m.name: m
+    for m in (IntegratedGradients(), ExpectedGradients(), Conductance(), InternalInfluence())
+}
 
-_ALIASES = {"ig": "integrated_gradients", "integratedgradients": "integrated_gradients"}
+_ALIASES = {"ig": "integrated_gradients", "eg": "expected_gradients"}
+_ALIASES |= {n.replace("_", ""): n for n in METHODS}
 
 
 def named(method: str | Method) -> Method:
@@ -32,4 +39,12 @@ def named(method: str | Method) -> Method:
     return method
 
 
-__all__ = ["METHODS", "IntegratedGradients", "Method", "named"]
+__all__ = [
+    "METHODS",
+    "Conductance",
+    "ExpectedGradients",
+    "IntegratedGradients",
+    "InternalInfluence",
+    "Method",
+    "named",
+]

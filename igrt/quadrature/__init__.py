@@ -1,14 +1,20 @@
 """Quadrature rules on [0, 1] as values, and schemes that say where to evaluate next."""
 
 from igrt.quadrature.adaptive import AdaptivePath
+from igrt.quadrature.inner import InnerPath, InnerScheme
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
+from igrt.quadrature.sampling import MAX_DRAWS, Sampling
 from igrt.quadrature.scheme import Scheme, Stage, constant_scheme, patterson, scheme_for
 
 __all__ = [
+    "MAX_DRAWS",
     "RULES",
     "AdaptivePath",
+    "InnerPath",
+    "InnerScheme",
     "Quadrature",
+    "Sampling",
     "Scheme",
     "Stage",
     "constant_scheme",

@@ -38,13 +38,15 @@ class AdaptivePath:
     Args:
         tolerance: Relative L1 error of scale·mean to stop at.
         displacement: x - x', [features].
-        change: F(x) - F(x'), what displacement·mean sums to.
+        change: F(x) - F(x'), what displacement·mean sums to; None where that is not known.
         most: Cap on evaluations.
 
     Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
     """
 
-    def __init__(self, tolerance: float, displacement: Array, change: float, most: int) -> None:
+    def __init__(
+        self, tolerance: float, displacement: Array, change: float | None, most: int
+    ) -> None:
         self._tolerance, self._change, self._most = tolerance, change, most
         self._displacement = displacement.astype(np.float64)
         self._gradients: list[Array] = []
@@ -123,6 +125,8 @@ class AdaptivePath:
         return float(np.abs(mean) @ self._trapezoid.scale)
 
     def _gap(self, mean: Array) -> float:
+        if self._change is None:
+            return 0.0
         return abs(float(self._displacement @ mean) - self._change)
 
 

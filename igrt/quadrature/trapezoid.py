@@ -10,7 +10,7 @@ import numpy as np
 
 from igrt.specs import Array
 
-_INSIDE, _OUTSIDE = 1 / 12, 1 / 3
+INSIDE, OUTSIDE = 1 / 12, 1 / 3
 """Variance, over where the step is, of the error of a unit step in a gap of unit width: between two
 nodes, and beyond the last one."""
 
@@ -99,11 +99,11 @@ class Trapezoid:
             room *= sign * width / 2
         self.mean += room
         np.subtract(other, one, out=step, dtype=np.float64)
-        factor = width**2 * (_OUTSIDE if outside else _INSIDE)
+        factor = width**2 * (OUTSIDE if outside else INSIDE)
         np.multiply(step, step, out=room)
         room *= sign * factor
         self._variance += room
         return float(np.abs(step, out=step) @ self.scale) * float(np.sqrt(factor))
 
 
-__all__ = ["Trapezoid"]
+__all__ = ["INSIDE", "OUTSIDE", "Trapezoid"]

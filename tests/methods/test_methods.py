@@ -6,7 +6,7 @@ import pytest
 
 import igrt
 from igrt.errors import InputError
-from igrt.methods import METHODS, named
+from igrt.methods import METHODS, ExpectedGradients, named
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "ig", "IG", "IntegratedGradients"])
@@ -27,7 +27,33 @@ def test_anything_else_is_refused(method):
         named(method)
 
 
-def test_every_method_gives_a_scheme():
+def test_every_method_has_its_name():
     for name, method in METHODS.items():
         assert method.name == name
-        assert len(method.scheme("midpoint", 4, 1e-2).stages[0].alphas) == 4
+        assert named(name.replace("_", "")) is method
+
+
+def test_a_fixed_rule_has_the_number_of_nodes_asked_for():
+    assert len(igrt.IntegratedGradients().scheme("midpoint", 4, 1e-2).stages[0].alphas) == 4
+    assert named("internal_influence").inner_scheme("midpoint", 4, 1e-2).scheme.tolerance is None
+    assert named("conductance").inner_scheme(None, 4, 1e-2).steps == 4
+
+
+def test_methods_without_a_quadrature_rule_refuse_one():
+    with pytest.raises(InputError, match="rule"):
+        named("expected_gradients").sampling("left", None, 1e-2, 0)
+    with pytest.raises(InputError, match="rule"):
+        named("conductance").inner_scheme("left", None, 1e-2)
+
+
+def test_draws_that_contradict_each_other_are_refused():
+    method = ExpectedGradients(draws=10)
+    assert method.sampling(None, 10, 1e-2, 0).draws == 10
+    with pytest.raises(InputError, match="10 draws and n_steps=20"):
+        method.sampling(None, 20, 1e-2, 0)
+
+
+@pytest.mark.parametrize(("draws", "seed"), [(0, 0), (-3, 0), (2.5, 0), (True, 0), (4, -1)])
+def test_draws_and_seeds_are_whole_numbers(draws, seed):
+    with pytest.raises(InputError, match="whole number"):
+        ExpectedGradients(draws=draws).sampling(None, None, 1e-2, seed)
