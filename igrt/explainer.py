@@ -234,7 +234,9 @@ class Explainer:
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
-        b_outputs = engine.forward(ends.baselines, ends.others, ends.shared, ends.owner)
+        b_outputs = engine.forward(
+            ends.baselines, ends.others, ends.shared, ends.owner, "baselines"
+        )
         output = picked.pick(outputs[example])
         of_row = [picked.pick(b_outputs[pool[example, k]]) for k in range(sets)]
         baseline_output = np.mean(of_row, axis=0)
@@ -262,7 +264,8 @@ class Explainer:
             "progress": progress,
             "deadline": None if deadline is None else start + deadline,
         }
-        found = self._integrals(engine, paths, pool[example], scheme, placed.shown, run)
+        with engine.locating():
+            found = self._integrals(engine, paths, pool[example], scheme, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
