@@ -14,6 +14,9 @@ INSIDE, OUTSIDE = 1 / 12, 1 / 3
 """Variance, over where the step is, of the error of a unit step in a gap of unit width: between two
 nodes, and beyond the last one."""
 
+_GROWS = 1.1
+"""Growth of the integrand from one node to the next that may be that of a singularity."""
+
 
 @final
 class Trapezoid:
@@ -79,6 +82,22 @@ class Trapezoid:
     def widest(self, most: int) -> list[float]:
         """Middles of the widest gaps."""
         return self._middles(np.argsort(-np.diff([0.0, *self.alphas, 1.0]), kind="stable")[:most])
+
+    def steep_ends(self, most: int, least: float) -> list[float]:
+        """Nodes that approach an end, each half as far from it, where the integrand grows there.
+
+        Beyond an integrable singularity, such as that of α^(-1/2), lies what is in proportion to
+        width times integrand of the last gap; ends where that is below `least` are left alone.
+        """
+        found: list[float] = []
+        for end, near, next_ in ((0.0, 0, 1), (1.0, -1, -2)):
+            size, before = (float(np.abs(self._gradients[k]) @ self.scale) for k in (near, next_))
+            alpha = self.alphas[near]
+            if size > _GROWS * before and abs(alpha - end) * size > least:
+                for _ in range(most):
+                    alpha = (alpha + end) / 2
+                    found.append(alpha)
+        return found
 
     def _middles(self, gaps: Array) -> list[float]:
         edges = [0.0, *self.alphas, 1.0]

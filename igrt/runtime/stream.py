@@ -29,6 +29,11 @@ _SUMS_BYTES = 256 << 20
 _BYTES = 4
 """Of a gradient that is kept, per feature."""
 
+_CLOSEST = 2.0**-40
+"""Distance from an end of a path, where it begins at zero, that is not approached further."""
+_FAR = 2.0**-10
+"""Distance that refinement may always go to."""
+
 _NOTHING: Array = np.zeros(0)
 _MOST_KEPT, _FEW_KEPT = 511, 63
 """Most evaluations of an adaptive path, which keeps all its gradients. Where memory does not hold
@@ -258,7 +263,11 @@ class _Work:
             return None
         ends = [(self.x[n][index].astype(np.float64), self.b[n][index]) for n in self.names]
         displacement = np.concatenate([x - b for x, b in ends])
-        return AdaptivePath(tolerance, displacement, float(paths.change[path]), self.most)
+        spacing = float(max(np.finfo(self.b[n].dtype).eps for n in self.names))
+        of_ends = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in (1, 0))
+        low, high = (_finest(end, displacement, spacing) for end in of_ends)
+        change = float(paths.change[path])
+        return AdaptivePath(tolerance, displacement, change, self.most, (low, high))
 
     def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
         """Evaluate the gradient at some points and add it to the sums."""
@@ -377,6 +386,14 @@ class _Work:
                 example = int(self.paths.example[busy[row.slot].path])
                 fed = row_feeds(self.paths, feeds, place)
                 raise unbounded(name, count, row.alpha, example, fed)
+
+
+def _finest(end: Array, displacement: Array, spacing: float) -> float:
+    """Distance from an end of the path at which rounding still tells most features from it."""
+    moves = displacement != 0
+    size = float(np.abs(displacement[moves]).sum())
+    relative = float(np.abs(end[moves]).sum()) / size if size else 0.0
+    return min(max(2 * spacing * relative, _CLOSEST), _FAR)
 
 
 def row_feeds(paths: Paths, feeds: Feeds, row: int) -> Feeds:
