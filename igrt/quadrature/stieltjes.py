@@ -99,7 +99,7 @@ class StieltjesPath:
             near = min(max(k, 1), last - 1) if last > 1 else 0
             step = np.zeros(1)
             if last > 1:
-                step = np.subtract(self._gradients[near], self._gradients[near - 1], dtype=float)
+                step = _difference(self._gradients[near], self._gradients[near - 1])
             change = _difference(self._values[k + 1], self._values[k])
             outside = k in (0, last)
             left, right = self._gradients[max(k - 1, 0)], self._gradients[min(k, last - 1)]
