@@ -196,10 +196,12 @@ class Explainer:
                 without a batch axis.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
                 ``"blur:4"``, a mapping from names to these, or a list of these to average over.
+                For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index,
                 ``"topK"``, a tuple of indices, or a list with one of these per example.
-            method: A name, or a method object with its own options.
-            n_steps: Exactly so many gradient evaluations; None stops at the tolerance.
+            method: A name, or a method object with its own options: ``integrated_gradients``,
+                ``expected_gradients``, or of inner tensors ``conductance internal_influence``.
+            n_steps: Exactly so many gradient evaluations, or draws; None stops at the tolerance.
             rule: Quadrature rule for a fixed number of steps, ``gauss_legendre`` by default; also
                 ``gauss_kronrod midpoint trapezoid simpson left right`` and Captum's names.
             tolerance: Relative L1 error of the attribution to stop at.
