@@ -372,33 +372,20 @@ class Explainer:
         layout = self._layout or self._layout_of(inputs)
         feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
         ends = self._outer_ends(feeds, baselines, layout)
-        z = self._inner_tensors(feeds, layout)
+        prologue, probe = self._up_to_inner(), _probes(ends)
         with self._lock:
             if self._inside is None:
-                probe, shared = _probes(ends), ends.shared
                 part = prune(self._normal, [self.of.name])
-                self._inside = open_engine(
-                    part, self.of.name, tuple(self._inner), self._session, layout, probe, shared
-                )
-                self._inside.also = tuple(self._inner)
+                wrt, shared = tuple(self._inner), ends.shared
+                opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
+                opened.also = wrt
+                if layout.fixed or not _rows_apart(prologue, wrt, probe, shared):
+                    opened.most_rows = 1
+                self._inside = opened
         engine = self._inside
-        if engine.most_rows is None and not self._inner_rows_apart(_probes(ends), ends.shared):
-            engine.most_rows = 1
+        z = self._inner_tensors(feeds, layout, apart=engine.most_rows == 1)
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(ends.count))
         return _Placed(layout, bare, ends, engine, outputs, z)
-
-    def _inner_rows_apart(self, probe: Feeds, shared: Feeds) -> bool:
-        """Whether rows of the inner tensors in a batch are what each is alone."""
-        session = self._up_to_inner()
-        together = session.run(self._inner, {**shared, **probe})
-        alone = [
-            session.run(self._inner, {**shared, **{n: a[k : k + 1] for n, a in probe.items()}})
-            for k in range(2)
-        ]
-        return all(
-            a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
-            for t, a, b in zip(together, *alone, strict=True)
-        )
 
     def _outer_ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
         """Ends of paths of the inputs; whatever is float moves, unless it has no batch axis."""
@@ -453,15 +440,19 @@ class Explainer:
             return not set(baseline) <= {s.name for s in self.wrt}
         return baseline is None and all(i.is_float for i in self._graph.inputs)
 
-    def _inner_tensors(self, feeds: Feeds, layout: Batching) -> dict[str, Array]:
+    def _inner_tensors(
+        self, feeds: Feeds, layout: Batching, *, apart: bool = False
+    ) -> dict[str, Array]:
+        """The inner tensors of each example; `apart` where their first axis may be another one."""
         prologue = self._up_to_inner()
         rows = len(next(iter(feeds.values())))
-        single = layout.fixed or not layout.batched
+        single = layout.fixed or not layout.batched or apart
         found: list[list[Array]] = []
         for part in [slice(r, r + 1) for r in range(rows)] if single else [slice(None)]:
             at = {n: a[part] if n in layout.inputs else a[0] for n, a in feeds.items()}
             made = prologue.run(self._inner, at)
-            found.append(made if layout.batched else [m[np.newaxis] for m in made])
+            whole = [not layout.batched or (apart and m.shape[:1] != (1,)) for m in made]
+            found.append([m[np.newaxis] if w else m for m, w in zip(made, whole, strict=True)])
         return {n: np.concatenate([f[i] for f in found]) for i, n in enumerate(self._inner)}
 
     def _up_to_inner(self) -> Session:
@@ -615,6 +606,18 @@ def _probes(ends: _Ends) -> dict[str, Array]:
     # half way rather than the baseline: rows of zeros would not show a leak
     first = {n: _probe(x[0], ends.baselines[n][0]) for n, x in ends.inputs.items()}
     return first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
+
+
+def _rows_apart(session: Session, outputs: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
+    """Whether two rows of some tensors are in a batch what each is alone."""
+    together, *alone = (
+        session.run(list(outputs), {**shared, **{n: a[part] for n, a in probe.items()}})
+        for part in (slice(0, 2), slice(0, 1), slice(1, 2))
+    )
+    return all(
+        a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
+        for t, a, b in zip(together, *alone, strict=True)
+    )
 
 
 def _probe(x: Array, b: Array) -> Array:

@@ -66,8 +66,8 @@ _STRICT = 1e-2
     default="integrated_gradients",
     show_default=True,
     metavar="M",
-    help="integrated_gradients, expected_gradients (over a set of baselines), or of an inner tensor "
-    "named with --wrt: conductance, internal_influence.",
+    help="integrated_gradients, expected_gradients (over a set of baselines), or of an inner "
+    "tensor named with --wrt: conductance, internal_influence.",
 )
 @click.option(
     "--steps",
