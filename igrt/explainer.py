@@ -379,7 +379,9 @@ class Explainer:
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
                 opened.also = wrt
-                if layout.fixed or not _rows_apart(prologue, wrt, probe, shared):
+                if opened.most_rows is None and (
+                    layout.fixed or not _rows_apart(prologue, wrt, probe, shared)
+                ):
                     opened.most_rows = 1
                 self._inside = opened
         engine = self._inside
@@ -393,6 +395,12 @@ class Explainer:
         shared = {n: a[0] for n, a in feeds.items() if layout.batched and n not in layout.inputs}
         points = {n: a for n, a in feeds.items() if n not in shared and a.dtype.kind == "f"}
         others = {n: a for n, a in feeds.items() if n not in shared and n not in points}
+        if not points:
+            raise InputError(
+                "conductance and internal influence follow a path of float inputs with a batch "
+                "axis, and the model has none",
+                hint="integrated_gradients takes a path in the space of the inner tensor",
+            )
         listed = baseline_values.as_list(baselines)
         built = [baseline_values.build(b, points, batched=True) for b in listed]
         b_points = {n: np.concatenate([b[n] for b in built]) for n in points}

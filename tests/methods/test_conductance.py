@@ -183,6 +183,15 @@ def test_inputs_are_refused(wrt):
         igrt.explain(model(NET), X, target=0, wrt=wrt, method="conductance")
 
 
+def test_a_model_of_token_numbers_has_no_path():
+    text = """(int64[N, 2] i) => (float[N, 2] y) <float[2] T = {0.5, 1.5}>
+        { e = Gather(T, i)  t = Tanh(e)  y = Mul(t, t) }"""
+    with pytest.raises(InputError, match="path of float inputs"):
+        igrt.explain(
+            model(text), np.zeros((1, 2), np.int64), target=0, wrt=["t"], method="conductance"
+        )
+
+
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True])
 def test_steps_are_a_whole_number(steps):
     with pytest.raises(InputError, match="n_steps"):
