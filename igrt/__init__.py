@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from igrt.attribution import Attribution
     from igrt.errors import IgrtError
     from igrt.explainer import Explainer, explain
-    from igrt.methods import IntegratedGradients
+    from igrt.methods import (
+        Conductance,
+        ExpectedGradients,
+        IntegratedGradients,
+        InternalInfluence,
+    )
     from igrt.specs import Display
     from igrt.vjp.augment import augment
 
@@ -27,20 +32,26 @@ __version__ = "0.1.0"
 # loaded when first used: importing igrt costs neither numba, onnx nor onnxruntime
 _HOMES = {
     "Attribution": "igrt.attribution",
+    "Conductance": "igrt.methods",
     "Display": "igrt.specs",
+    "ExpectedGradients": "igrt.methods",
     "Explainer": "igrt.explainer",
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
+    "InternalInfluence": "igrt.methods",
     "augment": "igrt.vjp.augment",
     "explain": "igrt.explainer",
 }
 
 __all__ = [
     "Attribution",
+    "Conductance",
     "Display",
+    "ExpectedGradients",
     "Explainer",
     "IgrtError",
     "IntegratedGradients",
+    "InternalInfluence",
     "augment",
     "explain",
 ]

@@ -38,9 +38,10 @@ class Attribution:
         target: Explained element of the output, per row.
         output: F(x) per row, [rows] float64.
         baseline_output: F(x') per row, averaged over the baselines, [rows] float64.
-        delta: Completeness gap sum(values) - (F(x) - F(x')), per row, [rows] float64.
-        error: Estimated quadrature error of the attribution relative to its L1 norm, [rows]; 0 for
-            a method that integrates nothing, whatever else may be said of it.
+        delta: Completeness gap sum(values) - (F(x) - F(x')), per row, [rows] float64; NaN for a
+            method that has slopes rather than shares of the change.
+        error: Estimated quadrature or sampling error relative to the L1 norm, [rows]; 0 for a
+            method that integrates nothing, whatever else may be said of it.
         evaluations: Gradient evaluations spent, [rows] int64.
         rule: Quadrature rule; ``none`` for a method that integrates nothing.
         method: Attribution method.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 
@@ -56,6 +57,63 @@ def as_list(baselines: Baseline | Sequence[Baseline]) -> list[Baseline]:
     return [baselines]
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Background:
+    """A set of baselines to draw from: one baseline, a list, or arrays with one in each row.
+
+    Args:
+        baselines: What the user gave.
+    """
+
+    baselines: Baseline | Sequence[Baseline]
+
+    def members(self, points: Mapping[str, Array], feeds: Mapping[str, Array]) -> list[Baseline]:
+        """Its baselines, one by one.
+
+        Args:
+            points: Attributed arrays by name, [examples, ...].
+            feeds: The model's inputs, which a mapping may name instead.
+
+        Raises:
+            InputError: If the arrays of a mapping have different numbers of rows.
+        """
+        return [m for item in as_list(self.baselines) for m in self._rows(item, points, feeds)]
+
+    def _rows(
+        self, item: Baseline, points: Mapping[str, Array], feeds: Mapping[str, Array]
+    ) -> list[Baseline]:
+        if isinstance(item, Mapping):
+            ranks = {n: a.ndim for n, a in {**feeds, **points}.items() if n in item}
+            stacked = {n: a for n, a in item.items() if n in ranks and np.ndim(a) == ranks[n] > 0}
+            counts = {n: len(a) for n, a in stacked.items()}
+            if len(set(counts.values())) > 1:
+                raise InputError(
+                    f"baselines have different numbers of rows: {counts}",
+                    hint="give each input one row per baseline",
+                )
+            if not counts:
+                return [item]
+            rows = range(next(iter(counts.values())))
+            return [{**item, **{n: a[k] for n, a in stacked.items()}} for k in rows]
+        if item is None or isinstance(item, str) or len(points) != 1:
+            return [item]
+        array = as_native("baselines", item)
+        return list(array) if array.ndim == next(iter(points.values())).ndim else [item]
+
+
+def of_any_example(baseline: Baseline, inputs: Mapping[str, Array]) -> bool:
+    """Whether a baseline is the same for all examples: a number, or arrays without their axis."""
+    if isinstance(baseline, Mapping):
+        return all(
+            n in inputs and not isinstance(b, str) and np.ndim(b) < inputs[n].ndim
+            for n, b in baseline.items()
+        )
+    if isinstance(baseline, str):
+        return False
+    return baseline is None or all(np.ndim(baseline) < x.ndim for x in inputs.values())
+
+
 def _is_number_list(value: Sequence[Any]) -> bool:
     """Whether a nested list is an array written out, rather than several baselines."""
     if not all(isinstance(v, (list, tuple)) for v in value):
@@ -88,7 +146,8 @@ def _one(baseline: Any, name: str, x: Array, *, batched: bool) -> Array:
         raise InputError(
             f"the baseline of `{name}` has the shape {list(array.shape)}, "
             f"the input {list(x.shape)}",
-            hint="give one number, one example, or as many examples as the input has",
+            hint="give one number, one example, or as many examples as the input has; a set to "
+            "average over as a list, or to draw from with the method expected_gradients",
         )
     return np.ascontiguousarray(np.broadcast_to(array.astype(x.dtype), x.shape))
 
@@ -175,4 +234,4 @@ def _uniform(x: Array, seed: float) -> Array:
     return made
 
 
-__all__ = ["NAMES", "Baseline", "as_list", "build"]
+__all__ = ["NAMES", "Background", "Baseline", "as_list", "build", "of_any_example"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -12,11 +13,13 @@ import onnx
 
 from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
 from igrt.graph import Graph
+from igrt.graph.emit import PREFIX
 from igrt.graph.learn import exposing, unranked, with_ranks
+from igrt.graph.nonfinite import watch
 from igrt.graph.prune import prune
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
-from igrt.runtime.stream import Paths
+from igrt.runtime.stream import UNBOUNDED, Paths
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
 from igrt.vjp.augment import Augmented, differentiate
@@ -46,6 +49,7 @@ class Engine:
         output_batched: Whether the explained output has one.
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
+        also: Further tensors that the gradient session gives.
     """
 
     part: onnx.ModelProto
@@ -57,6 +61,7 @@ class Engine:
     output_batched: bool = True
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +101,8 @@ class Engine:
         augmented = self.augmented
         with self._lock:
             if self._lean is None:
-                self._lean = prune(augmented.model, list(augmented.gradients.values()))
+                wanted = [*augmented.gradients.values(), *self.also]
+                self._lean = prune(augmented.model, wanted)
             return self._lean
 
     @property
@@ -123,7 +129,9 @@ class Engine:
                 self._forward = self.session(self.part)
         return self._forward.run([self.of], feeds)[0]
 
-    def forward(self, points: Feeds, others: Feeds, shared: Feeds, example: Array) -> Array:
+    def forward(
+        self, points: Feeds, others: Feeds, shared: Feeds, example: Array, ends: str = "inputs"
+    ) -> Array:
         """The explained output for each row, [rows, …].
 
         Args:
@@ -131,6 +139,7 @@ class Engine:
             others: The model's other inputs, [examples, …] by name.
             shared: Those of its inputs that have no batch axis, by name.
             example: Example of each row, [rows] int64.
+            ends: What the points are, for messages.
 
         Raises:
             InputError: If the output does not have one row per row of input.
@@ -155,11 +164,40 @@ class Engine:
             )
         if not np.isfinite(outputs).all():
             row = int(np.argmax(~np.isfinite(outputs).reshape(rows, -1).all(axis=1)))
-            raise NonFiniteError(
-                f"the output `{self.of}` is NaN or infinite in row {row}",
+            one: slice | int = slice(row, row + 1) if self.batched else row
+            feeds = {n: a[one] for n, a in points.items()}
+            feeds |= {n: a[example[one]] for n, a in others.items()}
+            error = NonFiniteError(
+                f"the output `{self.of}` is NaN or infinite in row {row} of the {ends}",
                 hint="check the input and the baseline; the model itself may overflow",
+                feeds={**shared, **feeds},
             )
+            raise self._located(error, self.part)
         return outputs
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Lets an error for a gradient that is not finite say where in the model that begins."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise self._located(error, self.lean) from None
+
+    def _located(self, error: NonFiniteError, model: onnx.ModelProto) -> NonFiniteError:
+        """The error with the first tensor that is not finite; runs its one row once more."""
+        if error.feeds is None:
+            return error
+        try:
+            seen = watch(model, apart=PREFIX, bound=UNBOUNDED)
+            names = [n for pair in seen.outputs for n in pair]
+            counts = self.session(seen.model).run(names, error.feeds)
+        except IgrtError:  # the message must not fail with another one
+            return error
+        found = seen.first(counts)
+        if found is None:
+            return error
+        where = f"{error.message}\n  first tensor where it appears: {found}"
+        return NonFiniteError(where, hint=error.hint, feeds=error.feeds)
 
     def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
         """How many rows a run of the gradient session takes."""

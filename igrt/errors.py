@@ -21,7 +21,8 @@ A message says what, where, expected and got; `hint` says what to do next.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class IgrtError(Exception):
@@ -77,7 +78,19 @@ class ProviderError(IgrtError):
 
 
 class NonFiniteError(IgrtError):
-    """A gradient or an output is NaN or infinite."""
+    """A gradient or an output is NaN or infinite.
+
+    Args:
+        message: What is not finite, and where on the path.
+        hint: What the user can do about it.
+        feeds: What the model was fed with in that one row, to look for the cause.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", feeds: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.feeds = feeds
 
 
 class OutOfMemory(IgrtError):

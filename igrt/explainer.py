@@ -18,7 +18,7 @@ import onnx
 from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
-from igrt.baselines import Baseline
+from igrt.baselines import Background, Baseline, of_any_example
 from igrt.engine import Engine, agree, open_engine
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
@@ -31,8 +31,11 @@ from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
 from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
-from igrt.quadrature import constant_scheme
+from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
+from igrt.runtime.inside import integrate_inside
 from igrt.runtime.plan import plan
+from igrt.runtime.points import Points
+from igrt.runtime.sample import sample
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
 from igrt.specs import Array, Display, Feeds, TensorSpec
@@ -112,6 +115,7 @@ class Explainer:
         self._engine: Engine | None = None
         self._layout: Batching | None = None
         self._prologue: Session | None = None
+        self._inside: Engine | None = None
         self._sequence: bool | None = None
 
     @property
@@ -192,10 +196,12 @@ class Explainer:
                 without a batch axis.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
                 ``"blur:4"``, a mapping from names to these, or a list of these to average over.
+                For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index,
                 ``"topK"``, a tuple of indices, or a list with one of these per example.
-            method: A name, or a method object with its own options.
-            n_steps: Exactly so many gradient evaluations; None stops at the tolerance.
+            method: A name, or a method object with its own options: ``integrated_gradients``,
+                ``expected_gradients``, or of inner tensors ``conductance internal_influence``.
+            n_steps: Exactly so many gradient evaluations, or draws; None stops at the tolerance.
             rule: Quadrature rule for a fixed number of steps, ``gauss_legendre`` by default; also
                 ``gauss_kronrod midpoint trapezoid simpson left right`` and Captum's names.
             tolerance: Relative L1 error of the attribution to stop at.
@@ -217,32 +223,38 @@ class Explainer:
                 hint="leave it out to take as long as it takes",
             )
         chosen = methods.named(method)
-        scheme = chosen.scheme(rule, n_steps, tolerance)
-        placed = self._placed(inputs, baselines)
+        scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
+        if isinstance(scheme, Sampling):
+            baselines = Background(baselines)
+        inside = isinstance(scheme, InnerScheme)
+        placed = (
+            self._placed_inside(inputs, baselines) if inside else self._placed(inputs, baselines)
+        )
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
-        count = ends.count
-        if scheme.tolerance is not None and engine.constant(from_zero=ends.from_zero):
-            scheme = constant_scheme()
+        if isinstance(scheme, Scheme) and scheme.tolerance is not None:
+            scheme = constant_scheme() if engine.constant(from_zero=ends.from_zero) else scheme
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
-        sets = len(next(iter(ends.baselines.values()))) // count
+        sets, pool = ends.sets, ends.pool
         b_outputs = placed.engine.forward(
-            ends.baselines, ends.others, ends.shared, np.tile(np.arange(count), sets)
+            ends.baselines, ends.others, ends.shared, ends.owner, "baselines"
         )
         output = picked.pick(outputs[example])
-        of_row = np.stack([b_outputs[k * count + example] for k in range(sets)])
-        baseline_output = np.mean([picked.pick(b) for b in of_row], axis=0)
-        if chosen.factor == "difference":
-            starts = ends.baselines
-        else:  # the same for every baseline; x - 0 is the factor x
-            starts, sets = {n: np.zeros_like(x) for n, x in ends.inputs.items()}, 1
+        of_row = [picked.pick(b_outputs[pool[example, k]]) for k in range(sets)]
+        baseline_output = np.mean(of_row, axis=0)
+        starts, begin = ends.baselines, pool[example]
+        if chosen.factor != "difference":  # the same for every baseline; x - 0 is the factor x
+            starts, begin = {n: np.zeros_like(x) for n, x in ends.inputs.items()}, example[:, None]
+            sets = 1
 
+        if isinstance(scheme, Sampling):  # each row is one path, from any of its baselines
+            sets = 1
         paths = Paths(
             inputs=ends.inputs,
             baselines=starts,
             example=np.tile(example, sets),
-            baseline=np.concatenate([k * count + example for k in range(sets)]),
+            baseline=begin[:, :sets].T.reshape(-1),
             cotangents=np.tile(
                 picked.cotangents(outputs.shape[1:], engine.augmented.of.dtype),
                 (sets, *(1,) * (outputs.ndim - 1)),
@@ -251,25 +263,24 @@ class Explainer:
             shared=ends.shared,
             batched=engine.batched,
             output_batched=engine.output_batched,
-            change=np.concatenate([output - picked.pick(b) for b in of_row[:sets]]).astype(
-                np.float64
-            ),
+            change=np.concatenate([output - b for b in of_row[:sets]]).astype(np.float64),
             references=engine.augmented.references,
             times_difference=chosen.factor != "one",
         )
-        found = integrate(
-            engine.gradient,
-            select("cpu"),
-            paths,
-            scheme,
-            gradients=engine.augmented.gradients,
-            cotangent=engine.augmented.cotangent,
-            chunk=engine.plan(paths, self._memory, internal_batch_size).chunk,
-            progress=progress,
-            deadline=None if deadline is None else start + deadline,
-        )
+        run = {
+            "cotangent": engine.augmented.cotangent,
+            "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
+            "progress": progress,
+            "deadline": None if deadline is None else start + deadline,
+        }
+        with engine.locating():
+            found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
+        if (
+            isinstance(scheme, InnerScheme) and not scheme.changes
+        ):  # slopes, which sum to nothing in particular
+            total = np.full(rows, np.nan)
         keep = layout.batched and not (placed.bare and rows == 1)
         return Attribution(
             values=values if keep else {n: v[0] for n, v in values.items()},
@@ -292,11 +303,38 @@ class Explainer:
                 batching=engine.note,
             ),
             example=example,
-            inputs={n: x[example] if keep else x[0] for n, x in ends.inputs.items()},
+            inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
             display=display or Display(),
+        )
+
+    def _integrals(
+        self,
+        engine: Engine,
+        paths: Paths,
+        pool: Array,
+        scheme: Scheme | Sampling | InnerScheme,
+        shown: Feeds,
+        run: dict[str, Any],
+    ) -> Integrals:
+        """What the paths come to, by whatever the method asks for."""
+        gradients, kernels = dict(engine.augmented.gradients), select("cpu")
+        if isinstance(scheme, Scheme):
+            return integrate(engine.gradient, kernels, paths, scheme, gradients=gradients, **run)
+        points = Points(engine.gradient, kernels, paths, **run)
+        if isinstance(scheme, Sampling):
+            return sample(points, paths, pool, scheme, gradients)
+        moving = {n for n in paths.inputs if n not in gradients}
+        return integrate_inside(
+            points,
+            Points(self._up_to_inner(), kernels, paths, **run | {"cotangent": None}),
+            paths,
+            scheme,
+            gradients=gradients,
+            shapes={n: shown[n].shape[1:] for n in gradients},
+            complete=not moving.intersection(i.name for i in Graph(self._part).inputs),
         )
 
     def _placed(self, inputs: Any, baselines: Any) -> _Placed:
@@ -328,7 +366,52 @@ class Explainer:
         engine = self._engine_for(ends, layout)
         rows = np.arange(ends.count)
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, rows)
-        return _Placed(layout, bare, ends, engine, outputs)
+        return _Placed(layout, bare, ends, engine, outputs, ends.inputs)
+
+    def _placed_inside(self, inputs: Any, baselines: Any) -> _Placed:
+        """The same for paths of the inputs, while inner tensors are attributed."""
+        if not self._inner or len(self._inner) < len(self.wrt):
+            names = ", ".join(f"`{s.name}`" for s in self.wrt if s.name not in self._inner)
+            raise InputError(
+                f"conductance and internal influence are of inner tensors; {names} is an input",
+                hint='name an inner tensor, wrt=["…"] or --wrt …',
+            )
+        layout = self._layout or self._layout_of(inputs)
+        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        ends = self._outer_ends(feeds, baselines, layout)
+        prologue, probe = self._up_to_inner(), _probes(ends)
+        with self._lock:
+            if self._inside is None:
+                part = prune(self._normal, [self.of.name])
+                wrt, shared = tuple(self._inner), ends.shared
+                opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
+                opened.also = wrt
+                if opened.most_rows is None and (
+                    layout.fixed or not _rows_apart(prologue, wrt, probe, shared)
+                ):
+                    opened.most_rows = 1
+                self._inside = opened
+        engine = self._inside
+        z = self._inner_tensors(feeds, layout, apart=engine.most_rows == 1)
+        outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(ends.count))
+        return _Placed(layout, bare, ends, engine, outputs, z)
+
+    def _outer_ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
+        """Ends of paths of the inputs; whatever is float moves, unless it has no batch axis."""
+        count = len(next(iter(feeds.values())))
+        shared = {n: a[0] for n, a in feeds.items() if layout.batched and n not in layout.inputs}
+        points = {n: a for n, a in feeds.items() if n not in shared and a.dtype.kind == "f"}
+        others = {n: a for n, a in feeds.items() if n not in shared and n not in points}
+        if not points:
+            raise InputError(
+                "conductance and internal influence follow a path of float inputs with a batch "
+                "axis, and the model has none",
+                hint="integrated_gradients takes a path in the space of the inner tensor",
+            )
+        listed = baseline_values.as_list(baselines)
+        built = [baseline_values.build(b, points, batched=True) for b in listed]
+        b_points = {n: np.concatenate([b[n] for b in built]) for n in points}
+        return _Ends(points, b_points, others, shared, count)
 
     def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
         """Where the paths end and begin, and what else the model is fed with."""
@@ -341,7 +424,14 @@ class Explainer:
         shared = {n: a[0] for n, a in rest.items() if layout.batched and n not in layout.inputs}
         others = {n: a for n, a in rest.items() if n not in shared}
         built = []
-        for baseline in baseline_values.as_list(baselines):
+        common = False
+        if isinstance(baselines, Background):
+            listed = baselines.members(points, feeds)
+            common = not self._inner and not others
+            common = common and all(of_any_example(b, points) for b in listed)
+        else:
+            listed = baseline_values.as_list(baselines)
+        for baseline in listed:
             if self._inner and self._through_model(baseline):
                 of_inputs = baseline_values.build(
                     baseline, {n: a for n, a in feeds.items() if a.dtype.kind == "f"}, batched=True
@@ -350,9 +440,10 @@ class Explainer:
                 z_baseline = self._inner_tensors(at, layout)
                 built.append({n: z_baseline[n] if n in z_baseline else at[n] for n in names})
             else:
-                built.append(baseline_values.build(baseline, points, batched=True))
+                of = {n: x[:1] for n, x in points.items()} if common else points
+                built.append(baseline_values.build(baseline, of, batched=True))
         b_points = {n: np.concatenate([b[n] for b in built]) for n in names}
-        return _Ends(points, b_points, others, shared, count)
+        return _Ends(points, b_points, others, shared, count, common)
 
     def _through_model(self, baseline: Any) -> bool:
         """Whether a baseline is one of the model's inputs, to be carried on to the inner tensor.
@@ -364,19 +455,26 @@ class Explainer:
             return not set(baseline) <= {s.name for s in self.wrt}
         return baseline is None and all(i.is_float for i in self._graph.inputs)
 
-    def _inner_tensors(self, feeds: Feeds, layout: Batching) -> dict[str, Array]:
-        with self._lock:
-            if self._prologue is None:
-                model = prune(self._normal, self._inner)
-                self._prologue = self._session(model)
+    def _inner_tensors(
+        self, feeds: Feeds, layout: Batching, *, apart: bool = False
+    ) -> dict[str, Array]:
+        """The inner tensors of each example; `apart` where their first axis may be another one."""
+        prologue = self._up_to_inner()
         rows = len(next(iter(feeds.values())))
-        single = layout.fixed or not layout.batched
+        single = layout.fixed or not layout.batched or apart
         found: list[list[Array]] = []
         for part in [slice(r, r + 1) for r in range(rows)] if single else [slice(None)]:
             at = {n: a[part] if n in layout.inputs else a[0] for n, a in feeds.items()}
-            made = self._prologue.run(self._inner, at)
-            found.append(made if layout.batched else [m[np.newaxis] for m in made])
+            made = prologue.run(self._inner, at)
+            whole = [not layout.batched or (apart and m.shape[:1] != (1,)) for m in made]
+            found.append([m[np.newaxis] if w else m for m, w in zip(made, whole, strict=True)])
         return {n: np.concatenate([f[i] for f in found]) for i, n in enumerate(self._inner)}
+
+    def _up_to_inner(self) -> Session:
+        with self._lock:
+            if self._prologue is None:
+                self._prologue = self._session(prune(self._normal, self._inner))
+            return self._prologue
 
     def _session(self, model: onnx.ModelProto) -> OrtSession:
         pin_ir_version(model)
@@ -390,10 +488,8 @@ class Explainer:
     def _engine_for(self, ends: _Ends, layout: Batching) -> Engine:
         with self._lock:
             if self._engine is None:
-                # half way rather than the baseline: rows of zeros would not show a leak
-                first = {n: _probe(x[0], ends.baselines[n][0]) for n, x in ends.inputs.items()}
-                probe = first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
                 wrt = tuple(s.name for s in self.wrt)
+                probe = _probes(ends)
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
@@ -454,6 +550,7 @@ class _Ends:
         others: Further inputs, [examples, …] by name.
         shared: Further inputs without a batch axis, by name.
         count: Number of examples.
+        common: Whether all examples have the same baselines, which are then there once.
     """
 
     inputs: dict[str, Array]
@@ -461,6 +558,25 @@ class _Ends:
     others: dict[str, Array]
     shared: dict[str, Array]
     count: int
+    common: bool = False
+
+    @property
+    def sets(self) -> int:
+        """Number of baselines of an example."""
+        return len(next(iter(self.baselines.values()))) // (1 if self.common else self.count)
+
+    @property
+    def pool(self) -> Array:
+        """Row of each baseline of each example, [examples, sets] int64."""
+        rows = np.arange(self.sets)
+        if self.common:
+            return np.broadcast_to(rows, (self.count, self.sets))
+        return rows * self.count + np.arange(self.count)[:, np.newaxis]
+
+    @property
+    def owner(self) -> Array:
+        """Example of each baseline, [rows of `baselines`] int64."""
+        return np.tile(np.arange(1 if self.common else self.count), self.sets)
 
     @property
     def from_zero(self) -> bool:
@@ -479,6 +595,7 @@ class _Placed:
         ends: Where the paths end and begin.
         engine: What runs them.
         outputs: The explained output at the inputs, [examples, …].
+        shown: The attributed tensors at the inputs, [examples, …] by name.
     """
 
     layout: Batching
@@ -486,6 +603,36 @@ class _Placed:
     ends: _Ends
     engine: Engine
     outputs: Array
+    shown: Feeds
+
+
+def _scheme(
+    method: Method, rule: str | None, n_steps: int | None, tolerance: float, seed: int
+) -> Scheme | Sampling | InnerScheme:
+    """Where a method evaluates gradients."""
+    if isinstance(method, methods.ExpectedGradients):
+        return method.sampling(rule, n_steps, tolerance, seed)
+    if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
+        return method.inner_scheme(rule, n_steps, tolerance)
+    return method.scheme(rule, n_steps, tolerance)
+
+
+def _probes(ends: _Ends) -> dict[str, Array]:
+    # half way rather than the baseline: rows of zeros would not show a leak
+    first = {n: _probe(x[0], ends.baselines[n][0]) for n, x in ends.inputs.items()}
+    return first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
+
+
+def _rows_apart(session: Session, outputs: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
+    """Whether two rows of some tensors are in a batch what each is alone."""
+    together, *alone = (
+        session.run(list(outputs), {**shared, **{n: a[part] for n, a in probe.items()}})
+        for part in (slice(0, 2), slice(0, 1), slice(1, 2))
+    )
+    return all(
+        a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
+        for t, a, b in zip(together, *alone, strict=True)
+    )
 
 
 def _probe(x: Array, b: Array) -> Array:
@@ -505,6 +652,8 @@ def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array],
 
 def _described(baselines: Any) -> Literal["zeros"] | str | list[str]:
     """What the baselines were, in words: arrays are not repeated in the provenance."""
+    if isinstance(baselines, Background):
+        baselines = baselines.baselines
     parts = [
         "zeros"
         if b is None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from igrt.errors import InputError, did_you_mean
+from igrt.methods.conductance import Conductance
 from igrt.methods.deconvolution import Deconvolution
 from igrt.methods.deeplift import DeepLift
+from igrt.methods.expected_gradients import ExpectedGradients
 from igrt.methods.gradients import Gradients
 from igrt.methods.guided_backprop import GuidedBackprop
 from igrt.methods.input_x_gradient import InputXGradient
 from igrt.methods.integrated_gradients import IntegratedGradients
+from igrt.methods.internal_influence import InternalInfluence
 from igrt.methods.lrp import LRP
 
 Method = (
     IntegratedGradients
+    | ExpectedGradients
+    | Conductance
+    | InternalInfluence
     | Gradients
     | InputXGradient
     | Deconvolution
@@ -26,6 +32,9 @@ METHODS: dict[str, Method] = {
     m.name: m
     for m in (
         IntegratedGradients(),
+        ExpectedGradients(),
+        Conductance(),
+        InternalInfluence(),
         Gradients(),
         InputXGradient(),
         Deconvolution(),
@@ -38,16 +47,15 @@ METHODS: dict[str, Method] = {
 
 _ALIASES = {
     "ig": "integrated_gradients",
-    "integratedgradients": "integrated_gradients",
+    "eg": "expected_gradients",
     "gradient": "gradients",
     "saliency": "gradients",
     "gradient_x_input": "input_x_gradient",
-    "inputxgradient": "input_x_gradient",
     "deconvnet": "deconvolution",
-    "guidedbackprop": "guided_backprop",
     "deep_lift": "deeplift",
     "lrp_epsilon": "lrp",
 }
+_ALIASES |= {n.replace("_", ""): n for n in METHODS}
 
 
 def named(method: str | Method) -> Method:
@@ -72,12 +80,15 @@ def named(method: str | Method) -> Method:
 __all__ = [
     "LRP",
     "METHODS",
+    "Conductance",
     "Deconvolution",
     "DeepLift",
+    "ExpectedGradients",
     "Gradients",
     "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
+    "InternalInfluence",
     "Method",
     "named",
 ]

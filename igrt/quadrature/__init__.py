@@ -1,8 +1,10 @@
 """Quadrature rules on [0, 1] as values, and schemes that say where to evaluate next."""
 
 from igrt.quadrature.adaptive import AdaptivePath
+from igrt.quadrature.inner import InnerPath, InnerScheme
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
+from igrt.quadrature.sampling import MAX_DRAWS, Sampling
 from igrt.quadrature.scheme import (
     Scheme,
     Stage,
@@ -13,9 +15,13 @@ from igrt.quadrature.scheme import (
 )
 
 __all__ = [
+    "MAX_DRAWS",
     "RULES",
     "AdaptivePath",
+    "InnerPath",
+    "InnerScheme",
     "Quadrature",
+    "Sampling",
     "Scheme",
     "Stage",
     "constant_scheme",

@@ -22,6 +22,9 @@ chance where the integrand has one step, three hardly."""
 _LEAST = 4
 """Most nodes of a round when few are missing."""
 
+_CLOSE = 2.0**-20
+"""Distance from an end at which float32 still tells points apart, where they are of one size."""
+
 _TRUSTED = 0.1
 """Relative gap below which more evaluations stop if they do not help: the output itself jumps."""
 
@@ -39,9 +42,10 @@ class AdaptivePath:
     Args:
         tolerance: Relative L1 error of scale·mean to stop at.
         displacement: x - x', [features].
-        change: F(x) - F(x'), what displacement·mean sums to.
+        change: F(x) - F(x'), what displacement·mean sums to; None where that is not known.
         most: Cap on evaluations.
         kernels: What the sums are made with; those of the host by default.
+        finest: How close to each end of the path a point is still told apart from it.
 
     Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
     """
@@ -50,11 +54,13 @@ class AdaptivePath:
         self,
         tolerance: float,
         displacement: Array,
-        change: float,
+        change: float | None,
         most: int,
         kernels: KernelSet | None = None,
+        finest: tuple[float, float] = (_CLOSE, _CLOSE),
     ) -> None:
         self._tolerance, self._change, self._most = tolerance, change, most
+        self._finest = finest
         self._displacement = displacement.astype(np.float64)
         self._gradients: list[Array] = []
         self._level: int | None = 0
@@ -111,8 +117,13 @@ class AdaptivePath:
         missing = self.evaluations * (steps / limit - 1) if limit else np.inf
         most = min(max(_LEAST, int(min(missing, self.evaluations / 2))), room)
         if steps > limit or 3 * steps > self._gap(self.mean):  # they may be all that is wrong
-            return self._trapezoid.steepest(most)
-        return self._trapezoid.widest(most)
+            wanted = self._trapezoid.steepest(most)
+        else:  # a peak between nodes, or an end with an infinite slope
+            half = max(most // 2, 1)
+            ends = self._trapezoid.steep_ends(half, 0.1 * limit)
+            wanted = list(dict.fromkeys([*ends, *self._trapezoid.widest(half)]))[:room]
+        low, high = self._finest
+        return [a for a in wanted if low <= a <= 1 - high]
 
     def _patterson(self, nodes: int) -> tuple[Array, float]:
         """Mean by the nested rule of so many nodes, and its error."""
@@ -158,6 +169,8 @@ class AdaptivePath:
         return dot(np.abs(mean, out=self._room), self._trapezoid.scale)
 
     def _gap(self, mean: Array) -> float:
+        if self._change is None:
+            return 0.0
         return abs(dot(self._displacement, mean) - self._change)
 
 

@@ -11,9 +11,12 @@ import numpy as np
 from igrt.kernels import KernelSet, select
 from igrt.specs import Array
 
-_INSIDE, _OUTSIDE = 1 / 12, 1 / 3
+INSIDE, OUTSIDE = 1 / 12, 1 / 3
 """Variance, over where the step is, of the error of a unit step in a gap of unit width: between two
 nodes, and beyond the last one."""
+
+_GROWS = 1.1
+"""Growth of the integrand from one node to the next that may be that of a singularity."""
 
 
 def dot(a: Array, b: Array) -> float:
@@ -64,9 +67,9 @@ class Trapezoid:
         weights[0] += widths[0] / 2
         weights[-1] += widths[-1] / 2
         # the steps beyond the ends are taken to be their neighbours'
-        factors = _INSIDE * widths[1:-1] ** 2
-        factors[0] += _OUTSIDE * widths[0] ** 2
-        factors[-1] += _OUTSIDE * widths[-1] ** 2
+        factors = INSIDE * widths[1:-1] ** 2
+        factors[0] += OUTSIDE * widths[0] ** 2
+        factors[-1] += OUTSIDE * widths[-1] ** 2
         last = len(order) - 1
         for k in range(0, last, 2):
             if k + 2 > last:
@@ -93,20 +96,20 @@ class Trapezoid:
             whole, rest = ends[at > 0], alpha if at == 0 else 1 - alpha
             gap = whole - rest
             weights = rest + gap / 2, gap / 2 - whole, 0.0
-            factors = _OUTSIDE * rest**2 + _INSIDE * gap**2, -_OUTSIDE * whole**2, 0.0
+            factors = OUTSIDE * rest**2 + INSIDE * gap**2, -OUTSIDE * whole**2, 0.0
             new, _ = self._refine((out, near, near + step), weights, factors)
             self._steps.insert(at and last - 1, new)
             return
         left, right = alpha - alphas[at - 1], alphas[at + 1] - alpha
         weights = -right / 2, (left + right) / 2, -left / 2
         beyond = (
-            _OUTSIDE * ends[0] ** 2 if at == 1 else 0,
-            _OUTSIDE * ends[1] ** 2 if at == last - 1 else 0,
+            OUTSIDE * ends[0] ** 2 if at == 1 else 0,
+            OUTSIDE * ends[1] ** 2 if at == last - 1 else 0,
         )
         factors = (
-            _INSIDE * left**2 + beyond[0],
-            _INSIDE * right**2 + beyond[1],
-            -_INSIDE * (left + right) ** 2 - sum(beyond),
+            INSIDE * left**2 + beyond[0],
+            INSIDE * right**2 + beyond[1],
+            -INSIDE * (left + right) ** 2 - sum(beyond),
         )
         self._steps[at - 1 : at] = self._refine((at - 1, at, at + 1), weights, factors)
 
@@ -119,8 +122,8 @@ class Trapezoid:
     def steepest(self, most: int) -> list[float]:
         """Middles of the gaps that contribute most to the error, none far less than the first."""
         widths = np.diff([0.0, *self.alphas, 1.0])
-        factors = np.full(len(widths), _INSIDE)
-        factors[[0, -1]] = _OUTSIDE
+        factors = np.full(len(widths), INSIDE)
+        factors[[0, -1]] = OUTSIDE
         gains = widths * np.sqrt(factors) * [self._steps[0], *self._steps, self._steps[-1]]
         chosen = np.argsort(-gains, kind="stable")[:most]
         return self._middles(chosen[gains[chosen] > 0.25 * gains[chosen[0]]])
@@ -128,6 +131,22 @@ class Trapezoid:
     def widest(self, most: int) -> list[float]:
         """Middles of the widest gaps."""
         return self._middles(np.argsort(-np.diff([0.0, *self.alphas, 1.0]), kind="stable")[:most])
+
+    def steep_ends(self, most: int, least: float) -> list[float]:
+        """Nodes that approach an end, each half as far from it, where the integrand grows there.
+
+        Beyond an integrable singularity, such as that of α^(-1/2), lies what is in proportion to
+        width times integrand of the last gap; ends where that is below `least` are left alone.
+        """
+        found: list[float] = []
+        for end, near, next_ in ((0.0, 0, 1), (1.0, -1, -2)):
+            size, before = (float(np.abs(self._gradients[k]) @ self.scale) for k in (near, next_))
+            alpha = self.alphas[near]
+            if size > _GROWS * before and abs(alpha - end) * size > least:
+                for _ in range(most):
+                    alpha = (alpha + end) / 2
+                    found.append(alpha)
+        return found
 
     def _middles(self, gaps: Array) -> list[float]:
         edges = [0.0, *self.alphas, 1.0]
@@ -156,4 +175,4 @@ class Trapezoid:
         return steps.tolist()
 
 
-__all__ = ["Trapezoid", "dot"]
+__all__ = ["INSIDE", "OUTSIDE", "Trapezoid", "dot"]

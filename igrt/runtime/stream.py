@@ -19,7 +19,7 @@ from igrt.specs import Array, Feeds
 Progress = Callable[[int, int], None]
 """Called with the gradient evaluations done and those planned so far."""
 
-_UNBOUNDED = 1e15
+UNBOUNDED = 1e15
 """A gradient beyond this is taken as infinite. Rules give a huge finite slope at singular points
 (1e22 for the square root at 0 in float32), so that masks behind them still work."""
 
@@ -28,6 +28,11 @@ _SUMS_BYTES = 256 << 20
 
 _BYTES = 4
 """Of a gradient that is kept, per feature."""
+
+_CLOSEST = 2.0**-40
+"""Distance from an end of a path, where it begins at zero, that is not approached further."""
+_FAR = 2.0**-10
+"""Distance that refinement may always go to."""
 
 _NOTHING: Array = np.zeros(0)
 _MOST_KEPT, _FEW_KEPT = 511, 63
@@ -262,16 +267,18 @@ class _Work:
             return None
         ends = [(self.x[n][index].astype(np.float64), self.b[n][index]) for n in self.names]
         displacement = np.concatenate([x - b for x, b in ends])
+        spacing = float(max(np.finfo(self.b[n].dtype).eps for n in self.names))
+        of_ends = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in (1, 0))
+        low, high = (_finest(end, displacement, spacing) for end in of_ends)
         change = float(paths.change[path])
-        return AdaptivePath(tolerance, displacement, change, self.most, self.kernels)
+        return AdaptivePath(tolerance, displacement, change, self.most, self.kernels, (low, high))
 
     def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
         """Evaluate the gradient at some points and add it to the sums."""
         slots = np.fromiter((r.slot for r in rows), dtype=np.int64, count=len(rows))
         alphas = np.fromiter((r.alpha for r in rows), dtype=np.float64, count=len(rows))
-        found = self.session.run(
-            [self.gradients[n] for n in self.names], self._feeds(rows, slots, alphas, busy)
-        )
+        feeds = self._feeds(rows, slots, alphas, busy)
+        found = self.session.run([self.gradients[n] for n in self.names], feeds)
         flats = []
         for name, gradient in zip(self.names, found, strict=True):
             if gradient.size != len(rows) * self.sizes[name]:
@@ -282,8 +289,8 @@ class _Work:
             flat = np.ascontiguousarray(gradient).reshape(len(rows), -1)
             # NaN fails the comparison, too
             low, high = float(flat.min(initial=0)), float(flat.max(initial=0))
-            if not (-_UNBOUNDED < low and high < _UNBOUNDED):
-                self._refuse_unbounded(name, flat, rows, busy)
+            if not (-UNBOUNDED < low and high < UNBOUNDED):
+                self._refuse_unbounded(name, flat, rows, busy, feeds)
             flats.append(flat)
         if self.adaptive:
             kept = flats[0] if len(flats) == 1 else np.concatenate(flats, axis=1)
@@ -374,21 +381,56 @@ class _Work:
         return out
 
     def _refuse_unbounded(
-        self, name: str, flat: Array, rows: Sequence[_Row], busy: Mapping[int, _Slot]
+        self,
+        name: str,
+        flat: Array,
+        rows: Sequence[_Row],
+        busy: Mapping[int, _Slot],
+        feeds: Feeds,
     ) -> None:
         """Raise unless it is only where a factor of 0 makes the attribution 0."""
-        for row, gradient in zip(rows, flat, strict=True):
+        for place, (row, gradient) in enumerate(zip(rows, flat, strict=True)):
             moves = self.x[name][row.slot] != self.b[name][row.slot]
             if not self.paths.times_difference:
                 moves = np.ones_like(moves)
-            count = int((moves & ~(np.abs(gradient.astype(np.float64)) < _UNBOUNDED)).sum())
+            count = int((moves & ~(np.abs(gradient.astype(np.float64)) < UNBOUNDED)).sum())
             if count:
                 example = int(self.paths.example[busy[row.slot].path])
-                raise NonFiniteError(
-                    f"the gradient of `{name}` is NaN, infinite or beyond {_UNBOUNDED:g} in "
-                    f"{count} elements at alpha = {row.alpha:.6g} on the path of example {example}",
-                    hint="use a baseline from which the path avoids the singular point",
-                )
+                fed = row_feeds(self.paths, feeds, place)
+                raise unbounded(name, count, row.alpha, example, fed)
 
 
-__all__ = ["Integrals", "Paths", "Progress", "integrate"]
+def _finest(end: Array, displacement: Array, spacing: float) -> float:
+    """Distance from an end of the path at which rounding still tells most features from it."""
+    moves = displacement != 0
+    size = float(np.abs(displacement[moves]).sum())
+    relative = float(np.abs(end[moves]).sum()) / size if size else 0.0
+    return min(max(2 * spacing * relative, _CLOSEST), _FAR)
+
+
+def row_feeds(paths: Paths, feeds: Feeds, row: int) -> Feeds:
+    """What one row of a run was fed with, as a batch of its own."""
+    if not paths.batched or not paths.output_batched:
+        return {n: np.array(a) for n, a in feeds.items()}
+    return {n: a if n in paths.shared else a[row : row + 1].copy() for n, a in feeds.items()}
+
+
+def unbounded(name: str, count: int, alpha: float, example: int, feeds: Feeds) -> NonFiniteError:
+    """The error for a gradient that is no ordinary number."""
+    return NonFiniteError(
+        f"the gradient of `{name}` is NaN, infinite or beyond {UNBOUNDED:g} in {count} elements "
+        f"at alpha = {alpha:.6g} on the path of example {example}",
+        hint="use a baseline from which the path avoids the singular point",
+        feeds=feeds,
+    )
+
+
+__all__ = [
+    "UNBOUNDED",
+    "Integrals",
+    "Paths",
+    "Progress",
+    "integrate",
+    "row_feeds",
+    "unbounded",
+]

@@ -419,3 +419,43 @@ def test_progress_goes_to_stderr(run: Run, folder: Path, monkeypatch: pytest.Mon
     assert "gradient evaluations" in shown.err and "gradient evaluations" not in shown.out
     assert run(*command, "--quiet").err == ""
     assert run(*command, "--json").err == ""
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv"])
+def test_expected_gradients_over_a_file_of_baselines(run: Run, folder: Path, suffix: str) -> None:
+    background = np.array([[0.0, 0, 0], [1, 0.5, -1], [0.2, -0.4, 2]], np.float32)
+    if suffix == "npy":
+        np.save("background.npy", background)
+    else:
+        np.savetxt("background.csv", background, delimiter=",", header="a,b,c", comments="")
+    arguments = ["-i", "row.npy", "--target", "1", "--method", "expected_gradients", "--json"]
+    outcome = run("explain", "mlp.onnx", *arguments, "--baseline", f"background.{suffix}")
+    assert (outcome.code, outcome.err) == (0, "")
+    found = outcome.document
+    assert found["method"] == "expected_gradients"
+    assert found["error"] <= 0.01
+    assert found["baseline_output"] == pytest.approx(
+        (np.tanh(background) @ W[:, 1]).mean(), abs=1e-6
+    )
+    few = run("explain", "mlp.onnx", *arguments, "-b", f"background.{suffix}", "--steps", "6")
+    assert few.document["evaluations"] == 6
+
+
+def test_too_few_draws_are_said_and_are_strict(run: Run, folder: Path) -> None:
+    np.save("background.npy", np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
+    arguments = ["--method", "expected_gradients", "-b", "background.npy", "--tolerance", "0.0001"]
+    outcome = run("explain", "mlp.onnx", "-i", "row.npy", *arguments, "--strict")
+    assert outcome.code == 3
+    assert "estimated error" in outcome.err
+    assert "not converged" in outcome.out
+
+
+def test_conductance_of_an_inner_tensor(run: Run, folder: Path) -> None:
+    outcome = run(
+        *("explain", "mlp.onnx", "-i", "row.npy", "--target", "1", "--wrt", "h"),
+        *("--method", "conductance", "-o", "a.npz", "--strict"),
+    )
+    assert outcome.code == 0
+    # the scores are linear in h
+    want = np.tanh(np.load("row.npy")[0]) * W[:, 1]
+    np.testing.assert_allclose(np.load("a.npz")["h"].reshape(-1), want, **CLOSE)
