@@ -141,7 +141,7 @@ def test_every_rule_takes_exactly_its_steps(run: Run, folder: Path, rule: str) -
     np.testing.assert_allclose(np.load("a.npz")["x"], expected, **close)
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"integrated_gradients"}))
+@pytest.mark.parametrize("method", [n for n, m in METHODS.items() if hasattr(m, "scheme")][1:])
 def test_every_other_method_is_one_evaluation(run: Run, folder: Path, method: str) -> None:
     command = ("explain", "mlp.onnx", "-i", "row.npy", "--target", "1", "--method", method)
     outcome = run(*command, "--json")

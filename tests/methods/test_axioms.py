@@ -5,7 +5,8 @@ import onnx.parser
 import pytest
 
 import igrt
-from igrt.methods import LRP, METHODS
+from igrt import methods
+from igrt.methods import LRP
 
 # A dozen float32 operations on numbers of order one, each rounded to 6e-8.
 ROUNDING = 1e-5
@@ -37,6 +38,8 @@ PAIR_G = "l = Sub(a, one)\n rl = Relu(l)\n rb = Relu(b)\n d = Sub(rl, rb)\n y = 
 PAIR_H = "k = Clip(a, nought, one)\n l = Sub(a, k)\n rb = Relu(b)\n d = Sub(l, rb)\n y = Relu(d)"
 
 
+METHODS = [n for n, m in methods.METHODS.items() if hasattr(m, "scheme")]
+"""Those of an input, over a path or at a point."""
 LOCAL = sorted(set(METHODS) - {"integrated_gradients", "deeplift"})
 
 
