@@ -1,0 +1,1 @@
+"""Checks of attributions on the user's own model."""
