@@ -111,6 +111,14 @@ class Case:
             start += size
         return made
 
+    def rounded(self, z: Array) -> Array:
+        """Flat points as the model sees them, in its own element types."""
+        return _flat(self.tensors(z))
+
+    def spacing(self, z: Array) -> Array:
+        """Distance from each number to the next in the model's own element types."""
+        return _flat({n: np.spacing(np.abs(a)) for n, a in self.tensors(z).items()})
+
     def name_of(self, feature: int) -> str:
         """A feature's tensor and place in it, for people."""
         for name, shape in self.shapes.items():

@@ -65,6 +65,12 @@ def joined(rows: Feeds, names: Iterable[str]) -> Array:
     return np.concatenate([p.reshape(len(p), -1) for p in parts], axis=1)
 
 
+def stacked(examples: Iterable[Feeds]) -> dict[str, Array]:
+    """Examples, [*shape] by tensor, as rows, [rows, *shape]."""
+    rows = list(examples)
+    return {n: np.stack([r[n] for r in rows]) for n in rows[0]}
+
+
 def check_positive(**numbers: float) -> None:
     """Raise InputError for the first number that is not positive."""
     for name, value in numbers.items():
@@ -97,4 +103,5 @@ __all__ = [
     "flat",
     "joined",
     "scores_of",
+    "stacked",
 ]

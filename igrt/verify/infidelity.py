@@ -17,7 +17,9 @@ from igrt.verify.evaluate import (
     check_arrays,
     check_positive,
     flat,
+    joined,
     scores_of,
+    stacked,
 )
 from igrt.verify.perturb import Gaussian, Perturb
 
@@ -123,11 +125,9 @@ def infidelity(
 
     def points() -> Iterator[dict[str, Array]]:
         for start in range(0, samples, chunk):
-            rows = min(chunk, samples - start)
-            made = perturb(draw, x, baseline, rows)
-            removed = np.concatenate(
-                [np.subtract(x[n], made[n], dtype=np.float64).reshape(rows, -1) for n in x], axis=1
-            )[:, live]
+            # one after the other, so that the draws do not depend on the chunk
+            made = stacked(perturb(draw, x, baseline) for _ in range(min(chunk, samples - start)))
+            removed = (flat(x, x) - joined(made, x))[:, live]
             found.append((removed / moves if times_displacement else removed) @ slopes.T)
             yield made
 

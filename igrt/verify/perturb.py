@@ -11,8 +11,8 @@ import numpy as np
 from igrt.errors import InputError
 from igrt.specs import Array, Feeds
 
-Perturb = Callable[[np.random.Generator, Feeds, Feeds, int], dict[str, Array]]
-"""From a generator, input, baseline and a number of rows to so many perturbed inputs."""
+Perturb = Callable[[np.random.Generator, Feeds, Feeds], dict[str, Array]]
+"""From a generator, an input and its baseline to a perturbed input."""
 
 
 @final
@@ -30,14 +30,12 @@ class Gaussian:
         if not self.sigma > 0:
             raise InputError(f"sigma must be positive, not {self.sigma!r}")
 
-    def __call__(
-        self, draw: np.random.Generator, x: Feeds, baseline: Feeds, rows: int
-    ) -> dict[str, Array]:
-        """Perturbed inputs, [rows, *shape] by tensor."""
+    def __call__(self, draw: np.random.Generator, x: Feeds, baseline: Feeds) -> dict[str, Array]:
+        """A perturbed input, [*shape] by tensor."""
         made = {}
         for name, array in x.items():
             wide = np.asarray(array, dtype=np.float64)
-            noise = draw.standard_normal((rows, *wide.shape))
+            noise = draw.standard_normal(wide.shape)
             moved = wide - self.sigma * np.abs(wide - baseline[name]) * noise
             made[name] = moved.astype(np.asarray(array).dtype)
         return made
@@ -61,13 +59,11 @@ class Removal:
         if not 0 < self.largest <= 1:
             raise InputError(f"largest must be in (0, 1], not {self.largest!r}")
 
-    def __call__(
-        self, draw: np.random.Generator, x: Feeds, baseline: Feeds, rows: int
-    ) -> dict[str, Array]:
-        """Perturbed inputs, [rows, *shape] by tensor."""
+    def __call__(self, draw: np.random.Generator, x: Feeds, baseline: Feeds) -> dict[str, Array]:
+        """A perturbed input, [*shape] by tensor."""
         made = {}
         for name, array in x.items():
-            gone = np.stack([self._gone(draw, name, np.shape(array)) for _ in range(rows)])
+            gone = self._gone(draw, name, np.shape(array))
             made[name] = np.where(gone, baseline[name], array)
         return made
 

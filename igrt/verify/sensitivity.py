@@ -10,7 +10,7 @@ import numpy as np
 from igrt.errors import NonFiniteError
 from igrt.specs import Array, Feeds
 from igrt.verify.check import Check
-from igrt.verify.evaluate import Attribute, check_arrays, check_positive, flat
+from igrt.verify.evaluate import Attribute, check_arrays, check_positive, flat, joined, stacked
 
 BALL = 10
 """Points of the ball, by default."""
@@ -74,27 +74,32 @@ def sensitivity_max(
     """
     check_positive(samples=samples, chunk=chunk, radius=radius)
     check_arrays(x, baseline=baseline, values=values)
-    draw, norm, lengths = np.random.default_rng(seed), float(np.linalg.norm(flat(values, x))), []
+    draw, lengths = np.random.default_rng(seed), []
+    here = flat(values, x)
     for start in range(0, samples, chunk):
         rows = min(chunk, samples - start)
-        near = {}
-        for name, array in x.items():
-            reach = radius * np.abs(np.subtract(array, baseline[name], dtype=np.float64))
-            noise = draw.uniform(-1.0, 1.0, (rows, *np.shape(array)))
-            near[name] = (array + reach * noise).astype(np.asarray(array).dtype)
-        there = attribute(near)
-        moved = [np.subtract(there[n], values[n], dtype=np.float64).reshape(rows, -1) for n in x]
-        lengths.append(np.linalg.norm(np.concatenate(moved, axis=1), axis=1))
+        near = stacked(_near(draw, x, baseline, radius) for _ in range(rows))
+        lengths.append(np.linalg.norm(joined(attribute(near), x) - here, axis=1))
     length = np.concatenate(lengths)
     if not np.isfinite(length).all():
         raise NonFiniteError("the attribution near the input is NaN or infinite")
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(length == 0, 0.0, length / norm)
+        ratios = np.where(length == 0, 0.0, length / np.linalg.norm(here))
     worst = float(ratios.max())
     detail = (
         f"‖Φ(x + ε) − Φ(x)‖ / ‖Φ(x)‖, the largest of {samples} points, |εᵢ| ≤ {radius:g}·|xᵢ − x′ᵢ|"
     )
     return Sensitivity(ratios, (Check.at_most("sensitivity-max", worst, limit, detail),))
+
+
+def _near(draw: np.random.Generator, x: Feeds, baseline: Feeds, radius: float) -> dict[str, Array]:
+    made = {}
+    for name, array in x.items():
+        wide = np.asarray(array, dtype=np.float64)
+        reach = radius * np.abs(wide - baseline[name])
+        moved = wide + reach * draw.uniform(-1.0, 1.0, wide.shape)
+        made[name] = moved.astype(np.asarray(array).dtype)
+    return made
 
 
 __all__ = ["BALL", "Sensitivity", "sensitivity_max"]
