@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from igrt.explainer import Explainer, explain
     from igrt.methods import IntegratedGradients
     from igrt.specs import Display
+    from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
 
 __version__ = "0.1.0"
@@ -27,22 +28,28 @@ __version__ = "0.1.0"
 # loaded when first used: importing igrt costs neither numba, onnx nor onnxruntime
 _HOMES = {
     "Attribution": "igrt.attribution",
+    "Check": "igrt.verify",
     "Display": "igrt.specs",
     "Explainer": "igrt.explainer",
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
+    "Verification": "igrt.verify",
     "augment": "igrt.vjp.augment",
     "explain": "igrt.explainer",
+    "verify": "igrt.verify",
 }
 
 __all__ = [
     "Attribution",
+    "Check",
     "Display",
     "Explainer",
     "IgrtError",
     "IntegratedGradients",
+    "Verification",
     "augment",
     "explain",
+    "verify",
 ]
 
 
@@ -50,7 +57,9 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'igrt' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+    module = importlib.import_module(home)
+    # a package has the name of its function, and is called like it
+    return module if home == f"igrt.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:
