@@ -117,12 +117,11 @@ class _Frame:
     @classmethod
     def around(cls, x: Array, y: Array, y_range: tuple[float, float] | None) -> _Frame:
         finite = y[np.isfinite(y)]
-        low, high = y_range or (
-            float(finite.min(initial=np.inf)),
-            float(finite.max(initial=-1e308)),
-        )
-        if not low < high:
-            low, high = low - 1.0, low + 1.0
+        ends = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+        low, high = y_range or ends
+        if high - low <= 1e-12 * abs(low):
+            room = abs(low) or 1.0
+            low, high = low - room, high + room
         elif y_range is None:
             low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
         return cls(float(x[0]), float(x[-1]), low, high)
