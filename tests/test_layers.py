@@ -35,13 +35,13 @@ ALLOWED = {
     "render": {"attribution"},
     "verify": {
         *("attribution", "baselines", "engine", "explainer", "graph", "methods", "render"),
-        *("targets", "vjp"),
+        *("runtime", "targets", "vjp"),
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "render"),
         *("runtime", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "vjp"},
+    "__init__": {"attribution", "explainer", "methods", "verify", "vjp"},
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch

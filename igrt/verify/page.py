@@ -77,7 +77,7 @@ def _summary(verification: Verification) -> str:
         "<caption>Each figure against its limit</caption>\n"
         '<thead><tr><th scope="col">check</th><th scope="col" class="number">figure</th>'
         '<th scope="col" class="number">limit</th><th scope="col">verdict</th>'
-        f'<th scope="col">what it is</th></tr></thead>\n<tbody>\n{rows}</tbody>\n'
+        f'<th scope="col" class="detail">what it is</th></tr></thead>\n<tbody>\n{rows}</tbody>\n'
         "</table></div>\n</section>"
     )
 
@@ -89,7 +89,7 @@ def _check(check: Check) -> str:
         f'<tr><th scope="row">{_text(check.name)}</th><td class="number">{figure}</td>'
         f'<td class="number">{limit}</td>'
         f'<td class="verdict {kind}">{_MARKS[check.holds]} {check.verdict}</td>'
-        f'<td class="quiet">{_text(check.detail)}</td></tr>\n'
+        f'<td class="detail">{_text(check.detail)}</td></tr>\n'
     )
 
 
