@@ -27,7 +27,7 @@ ALLOWED = {
     "engine": {"graph", "runtime", "stage", "vjp"},
     "explainer": {
         *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
-        *("runtime", "stage", "targets", "vjp"),
+        *("quadrature", "runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
     "export": {"attribution", "graph", "vjp"},

@@ -74,6 +74,7 @@ class Case:
         seed: Seed of whatever a check draws.
         notes: What somebody who reads the table has to know.
         layouts: ``NCHW`` or ``NHWC`` of the inputs that are pictures.
+        times_displacement: Whether attributions have x − x′ as a factor; gradients have not.
     """
 
     model: onnx.ModelProto
@@ -94,6 +95,7 @@ class Case:
     seed: int
     notes: tuple[str, ...] = ()
     layouts: Mapping[str, str] = field(default_factory=dict)
+    times_displacement: bool = True
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -272,6 +274,7 @@ def make_case(
     tolerance: float,
     seed: int,
     layouts: Mapping[str, str],
+    times_displacement: bool = True,
 ) -> Case:
     """The case of an explainer and some inputs.
 
@@ -328,6 +331,7 @@ def make_case(
         seed=seed,
         notes=tuple(notes),
         layouts={n: layout for n, layout in layouts.items() if n in names},
+        times_displacement=times_displacement,
     )
 
 

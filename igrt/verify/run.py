@@ -39,7 +39,25 @@ CHECKS: dict[str, Callable[[Case], Check]] = {
 Found = tuple[tuple[Check, ...], dict[str, Any]]
 """Several checks, and what the page draws of them."""
 
-MEASURES: dict[str, Callable[[Case], Found]] = {}
+
+def _weights(case: Case) -> Found:
+    from igrt.verify.measures import weights_matter
+
+    found = weights_matter(case)
+    return found.checks, {"randomisation": found}
+
+
+def _faithful(case: Case) -> Found:
+    from igrt.verify.measures import faithful, jointly
+
+    found = faithful(case, layouts=case.layouts, times_displacement=case.times_displacement)
+    return jointly(found), {"faithfulness": found}
+
+
+MEASURES: dict[str, Callable[[Case], Found]] = {
+    "weight randomisation": _weights,
+    "faithfulness": _faithful,
+}
 """Checks of several figures by name; they come behind the others."""
 
 _MOST_ROWS = 8
@@ -111,6 +129,7 @@ def verify(
         tolerance=tolerance,
         seed=seed,
         layouts=layouts or {},
+        times_displacement=getattr(chosen, "factor", "difference") != "one",
     ).first(_MOST_ROWS)
     # what cannot be explained at all is an error, and no reason to skip every check
     _ = case.attributed
