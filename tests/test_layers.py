@@ -35,11 +35,11 @@ ALLOWED = {
     "render": {"attribution"},
     "verify": {
         *("attribution", "baselines", "engine", "explainer", "graph", "methods", "render"),
-        *("runtime", "targets", "vjp"),
+        *("runtime", "targets"),
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "render"),
-        *("runtime", "vjp"),
+        *("runtime", "verify", "vjp"),
     },
     "__init__": {"attribution", "explainer", "methods", "verify", "vjp"},
     "__main__": {"cli"},

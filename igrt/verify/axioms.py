@@ -16,7 +16,7 @@ _ROUNDING = 1e-4
 _NOTHING = 1e-6
 """Share of the change of the score below which an attribution counts as none."""
 
-_PROBES = 8
+_PROBES = 4
 _CANDIDATES = 64
 
 
@@ -28,7 +28,7 @@ def completeness(case: Case) -> Check:
     Reference: Sundararajan, Taly and Yan, 2017, proposition 1.
     """
     name = "completeness"
-    found = case.attribute(case.x, case.b, case.rows)
+    found = case.attributed
     ends = case.score(case.x, case.rows), case.score(case.b, case.rows)
     change = ends[0] - ends[1]
     known = np.abs(change) > _ROUNDING * np.maximum(np.abs(ends[0]), np.abs(ends[1]))
@@ -46,8 +46,9 @@ def completeness(case: Case) -> Check:
 def sensitivity_a(case: Case) -> Check:
     """A feature that alone changes the score gets an attribution.
 
-    aᵢ ≠ 0 for every probe: an input that differs from its baseline in feature i only, and in score. There are two kinds: the baseline with one feature of the input, and the input with the
-    baseline lacking that feature. The figure counts the probes with none.
+    aᵢ ≠ 0 for every probe: an input that differs from its baseline in feature i only, and in score.
+    There are two kinds: the baseline with one feature of the input, and the input with a baseline
+    that lacks one feature of it. The figure counts the probes with none.
 
     Reference: Sundararajan, Taly and Yan, 2017, section 2.1.
     """
@@ -103,7 +104,7 @@ def sensitivity_b(case: Case) -> Check:
     features take their baseline and random values at points of the path. One that seems to play
     no part but gets an attribution is tried at 129 points more before it counts.
 
-    Reference: Sundararajan, Taly and Yan, 2017, section 2.1 (b), there after Friedman's dummy axiom.
+    Reference: Sundararajan, Taly and Yan, 2017, section 2.1 (b).
     """
     name = "sensitivity (b)"
     unused, tried = _unused(case), _candidates(case)
@@ -111,13 +112,13 @@ def sensitivity_b(case: Case) -> Check:
     deaf = [i for i in deaf if not _acts(case, i, np.array([0.0, 0.37, 0.71, 1.0]))]
     if not len(unused) and not deaf:
         return Check.skipped(
-            name, f"the score depends on every input, and on each of {len(tried)} features tried"
+            name, f"the score depends on every input, and on all {len(tried)} features tried"
         )
-    found = np.abs(case.attribute(case.x, case.b, case.rows).values).max(axis=0)
+    found = np.abs(case.attributed.values).max(axis=0)
     real = [i for i in deaf if not found[i] or not _acts(case, i, np.linspace(0, 1, 129))]
     features = np.array([*unused, *real], dtype=np.int64)
     if not len(features):
-        return Check.skipped(name, f"the score depends on each of {len(tried)} features tried")
+        return Check.skipped(name, f"the score depends on all {len(tried)} features tried")
     detail = (
         f"largest attribution of {len(features)} features that play no part, "
         f"{len(unused)} by the graph and {len(real)} by trial"

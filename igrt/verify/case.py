@@ -6,7 +6,8 @@ Checks see flat points: all attributed elements of a row one after the other, [r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -72,6 +73,8 @@ class Case:
         tolerance: Error that was asked of it, relative L1.
         seed: Seed of whatever a check draws.
         notes: What somebody who reads the table has to know.
+        layouts: ``NCHW`` or ``NHWC`` of the inputs that are pictures.
+        times_displacement: Whether attributions have x − x′ as a factor; gradients have not.
     """
 
     model: onnx.ModelProto
@@ -91,6 +94,8 @@ class Case:
     tolerance: float
     seed: int
     notes: tuple[str, ...] = ()
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    times_displacement: bool = True
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -228,6 +233,11 @@ class Case:
             flat_target=self.flat_target[:count],
         )
 
+    @cached_property
+    def attributed(self) -> Attributed:
+        """Attributions of all rows."""
+        return self.attribute(self.x, self.b, self.rows)
+
     @property
     def rows(self) -> Array:
         """Numbers of the rows, [rows]."""
@@ -263,6 +273,8 @@ def make_case(
     explain: Explain,
     tolerance: float,
     seed: int,
+    layouts: Mapping[str, str],
+    times_displacement: bool = True,
 ) -> Case:
     """The case of an explainer and some inputs.
 
@@ -318,6 +330,8 @@ def make_case(
         tolerance=tolerance,
         seed=seed,
         notes=tuple(notes),
+        layouts={n: layout for n, layout in layouts.items() if n in names},
+        times_displacement=times_displacement,
     )
 
 

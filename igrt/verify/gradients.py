@@ -34,10 +34,10 @@ def gradients(case: Case, *, rows: int = 4) -> Check:
     (F(z + hv) − F(z − hv)) / 2h  =  mean of ∇F(z + tv)·v over t in [−h, h]
 
     holds across kinks too, as F is continuous. The right side is taken by trapezoids on seventeen
-    points. A step Δₖ in a gap between two of them, of width 1/16, makes it wrong by √(Σ Δₖ²/12)/16,
-    root mean square; three times that is allowed for. The rounding σ of F is measured, from
-    differences of fourth order on a tiny grid, and h is the smallest step at which 3σ/h is a quarter
-    of the limit. The figure is the difference of both sides beyond what rounding and kinks explain,
+    points. Steps Δₖ in the gaps between them, of width 1/16, make it wrong by √(Σ Δₖ²/12)/16, root
+    mean square; three times that is allowed for. The rounding σ of F is measured from differences
+    of fourth order on a tiny grid, and h is the smallest step at which 3σ/h is a quarter of the
+    limit. The figure is the difference of both sides beyond what rounding and kinks explain,
     relative to the root mean square of the derivatives.
 
     Args:
@@ -81,7 +81,7 @@ def gradients(case: Case, *, rows: int = 4) -> Check:
         "allowed for"
     )
     if crossed:
-        detail += f"; {crossed} directions cross kinks"
+        detail += f"; the gradient varies within the step in {crossed}, as at kinks"
     return Check.at_most(NAME, figure, LIMIT, detail)
 
 
@@ -93,9 +93,7 @@ def rounding(case: Case, z: Array, v: Array, row: Array) -> Array:
     # whole multiples of the spacing of numbers, so that the points themselves are not rounded
     spacing = case.spacing(z)
     step = np.sign(v) * spacing * np.ceil(_TINY * np.abs(v) / spacing)
-    values = np.stack(
-        [case.score(z + k * step, row) for k in range(-_ORDER, _ORDER + 1)], axis=1
-    )
+    values = np.stack([case.score(z + k * step, row) for k in range(-_ORDER, _ORDER + 1)], axis=1)
     factor = factorial(_ORDER) ** 2 / factorial(2 * _ORDER)
     found = np.sqrt((np.diff(values, _ORDER, axis=1) ** 2).mean(axis=1) * factor)
     # a grid on which nothing changes is no proof of exact arithmetic
@@ -109,14 +107,17 @@ def _size(case: Case) -> Array:
     """How far each feature is moved: its displacement, no less than their root mean square."""
     moves = np.abs(case.x - case.b)
     least = np.sqrt((moves**2).mean(axis=1, keepdims=True))
-    return np.maximum(moves, np.where(least > 0, least, 1.0))
+    size: Array = np.maximum(moves, np.where(least > 0, least, 1.0))
+    return size
 
 
 def _slopes(case: Case, low: Array, high: Array, row: Array) -> Array:
     """∇F·(high − low)/2 at points from `low` to `high`, [points, nodes]."""
-    half, found = (high - low) / 2, []
-    for t in np.linspace(0.0, 1.0, _NODES):
-        found.append((case.gradient(low + t * (high - low), row) * half).sum(axis=1))
+    half = (high - low) / 2
+    found = [
+        (case.gradient(low + t * (high - low), row) * half).sum(axis=1)
+        for t in np.linspace(0.0, 1.0, _NODES)
+    ]
     return np.stack(found, axis=1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,6 +47,7 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
 
 def _has_body(operator: str, opset: int) -> bool:
+    schema: Any  # the stubs of OpSchema lack the functions
     try:
         schema = onnx.defs.get_schema(operator, opset, "")
     except onnx.defs.SchemaError:
@@ -57,7 +59,7 @@ def respell(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """The same formulas in other operators.
 
     relu(x) = x where x > 0, else 0;  σ(x) = ½ + ½ tanh(x/2);  tanh(x) = 2σ(2x) − 1;
-    Gemm with a bias = Gemm + bias.  None of them changes a gradient anywhere, ReLU′(0) = 0 included.
+    Gemm with a bias = Gemm + bias.  No gradient changes anywhere, ReLU′(0) = 0 included.
     """
     plain = normalize(model)
     graph, nodes = Graph(plain), list[onnx.NodeProto]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import onnx
@@ -34,7 +34,31 @@ CHECKS: dict[str, Callable[[Case], Check]] = {
     "linearity": linearity,
     "symmetry": symmetry,
 }
-"""Every check by its name, in the order of the table. A check is a function of a `Case`."""
+"""Checks of a single figure by name. A check is a function of a `Case`."""
+
+Found = tuple[tuple[Check, ...], dict[str, Any]]
+"""Several checks, and what the page draws of them."""
+
+
+def _weights(case: Case) -> Found:
+    from igrt.verify.measures import weights_matter
+
+    found = weights_matter(case)
+    return found.checks, {"randomisation": found}
+
+
+def _faithful(case: Case) -> Found:
+    from igrt.verify.measures import faithful, jointly
+
+    found = faithful(case, layouts=case.layouts, times_displacement=case.times_displacement)
+    return jointly(found), {"faithfulness": found}
+
+
+MEASURES: dict[str, Callable[[Case], Found]] = {
+    "weight randomisation": _weights,
+    "faithfulness": _faithful,
+}
+"""Checks of several figures by name; they come behind the others."""
 
 _MOST_ROWS = 8
 
@@ -56,6 +80,7 @@ def verify(
     threads: int | None = None,
     quantised: str = STRAIGHT_THROUGH,
     seed: int = 0,
+    layouts: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Verification:
     """Check igrt's gradients on a model, and an attribution method against its axioms.
@@ -80,6 +105,7 @@ def verify(
         threads: Threads within one operator.
         quantised: What becomes of a quantised model, as in `Explainer`.
         seed: Seed of directions, probes and inputs that are drawn.
+        layouts: ``NCHW`` or ``NHWC`` by name of the inputs that are pictures.
         progress: Called with the name of each check before it is made.
 
     Raises:
@@ -102,12 +128,19 @@ def verify(
         explain=explain or Explaining(chosen, tolerance, seed, {**options, "quantised": quantised}),
         tolerance=tolerance,
         seed=seed,
+        layouts=layouts or {},
+        times_displacement=getattr(chosen, "factor", "difference") != "one",
     ).first(_MOST_ROWS)
-    made = []
+    # what cannot be explained at all is an error, and no reason to skip every check
+    _ = case.attributed
+    made: list[Check] = []
+    extras: dict[str, Any] = {}
     for name in wanted:
         if progress is not None:
             progress(name)
-        made.append(_made(name, case))
+        found, drawn_of = _made(name, case)
+        made += found
+        extras |= drawn_of
     return Verification(
         checks=tuple(made),
         model=str(explainer._origin["model"]),
@@ -119,24 +152,26 @@ def verify(
             **explainer._origin,
             "seed": seed,
             "tolerance": tolerance,
-            "notes": list(case.notes),
+            **({"notes": list(case.notes)} if case.notes else {}),
         },
+        extras=extras,
     )
 
 
 def _chosen(checks: Sequence[str] | None) -> list[str]:
+    known = [*CHECKS, *MEASURES]
     for name in checks or ():
-        if name not in CHECKS:
-            raise InputError(f"there is no check `{name}`", hint=did_you_mean(name, CHECKS))
-    return [n for n in CHECKS if checks is None or n in checks]
+        if name not in known:
+            raise InputError(f"there is no check `{name}`", hint=did_you_mean(name, known))
+    return [n for n in known if checks is None or n in checks]
 
 
-def _made(name: str, case: Case) -> Check:
-    """The check; an error in it, such as an output that is infinite at a probe, is its reason."""
+def _made(name: str, case: Case) -> Found:
+    """The checks; an error in one, such as an output infinite at a probe, is its reason."""
     try:
-        return CHECKS[name](case)
+        return MEASURES[name](case) if name in MEASURES else ((CHECKS[name](case),), {})
     except IgrtError as error:
-        return Check.skipped(name, error.message.splitlines()[0])
+        return (Check.skipped(name, error.message.splitlines()[0]),), {}
 
 
 @final
