@@ -136,8 +136,9 @@ def test_a_linear_model_in_closed_form():
     expected = stats.spearmanr(np.abs(w * x), np.abs(permuted * x)).statistic
     assert found.magnitude.shape == (1, 1)
     assert found.magnitude[0, 0] == pytest.approx(expected, rel=1e-12)
-    assert found.signed[0, 0] == pytest.approx(stats.spearmanr(w * x, permuted * x).statistic)
-    assert found.checks[0].figure == pytest.approx(abs(expected))
+    signed = stats.spearmanr(w * x, permuted * x).statistic
+    assert found.signed[0, 0] == pytest.approx(signed)
+    assert found.checks[0].figure == pytest.approx(min(abs(expected), abs(signed)))
 
 
 def test_features_that_are_zero_by_definition_are_left_out():
@@ -150,6 +151,19 @@ def test_features_that_are_zero_by_definition_are_left_out():
     every = randomisation(linear(w), attribute, of="y")
     live = randomisation(linear(w), attribute, of="y", live=(x != 0)[np.newaxis])
     assert every.checks[0].figure > live.checks[0].figure
+
+
+def test_units_of_the_features_do_not_count_as_likeness():
+    """A table in its own units: magnitudes follow the units with any weights, signs do not."""
+    draw = np.random.default_rng(0)
+    w, x = draw.standard_normal(40).astype(np.float32), 10.0 ** np.linspace(-6, 6, 40)
+
+    def attribute(model):
+        return np.asarray(stored(model)["w"][:, 0] * x, dtype=np.float64)[np.newaxis]
+
+    found = randomisation(linear(w), attribute, of="y")
+    assert found.magnitude[0, 0] > 0.95
+    assert found.checks[0].holds
 
 
 def test_a_model_without_weights_is_skipped():
@@ -173,7 +187,14 @@ def digits():
     method = igrt.methods.IntegratedGradients()
     explain = Explaining(method, 3e-2, 0, {"provider": "cpu"})
     return make_case(
-        explainer, x, target=None, baseline=None, explain=explain, tolerance=3e-2, seed=0
+        explainer,
+        x,
+        target=None,
+        baseline=None,
+        explain=explain,
+        tolerance=3e-2,
+        seed=0,
+        layouts={},
     )
 
 
