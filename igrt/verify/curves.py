@@ -94,7 +94,7 @@ def curves(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution or a score is NaN or infinite.
 
-    Reference: Petsiuk, Das and Saenko, 2018, "RISE", section 4.3.
+    Reference: Petsiuk, Das and Saenko, 2018, "RISE".
     """
     check_positive(steps=steps, orders=orders, chunk=chunk)
     check_arrays(x, baseline=baseline, values=values)

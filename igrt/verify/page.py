@@ -178,7 +178,7 @@ def _cascade(found: Randomisation) -> str:
     drawn = chart(
         steps,
         lines,
-        told=f"Absolute rank correlation with the original attribution, from 1 to {number(first[-1])}",
+        told=f"Rank correlation with the original attribution, from 1 to {number(first[-1])}",
         x_name="steps of the cascade, from the trained model to all layers random",
         y_name="|rank correlation|",
         marks=[(int(s), str(s)) for s in steps],

@@ -196,7 +196,7 @@ def randomisation(
     Raises:
         InputError: If a number is not positive, or `how` is unknown.
 
-    Reference: Adebayo et al., 2018, "Sanity Checks for Saliency Maps", section 3.1.
+    Reference: Adebayo et al., 2018, "Sanity Checks for Saliency Maps", cascading.
     """
     if most < 1:
         raise InputError(f"most must be positive, not {most!r}")
@@ -217,9 +217,10 @@ def randomisation(
         signed.append([spearman(a, b) for a, b in rows])
     steps = tuple(found[end - 1].name for end in ends.astype(int))
     last = np.abs([magnitude[-1], signed[-1]])
+    bare, whole = last.mean(axis=1)
     detail = (
-        f"|rank correlation| with the original, all {len(found)} layers random: {last[0].mean():.2g}"
-        f" of |attribution|, {last[1].mean():.2g} of attribution; the lower one of each row"
+        f"|rank correlation| with the original, all {len(found)} layers random: {bare:.2g} of"
+        f" |attribution|, {whole:.2g} of attribution; the lower one of each row"
     )
     check = Check.at_most(name, float(last.min(axis=0).mean()), limit, detail)
     return Randomisation(steps, np.array(magnitude), np.array(signed), (check,))

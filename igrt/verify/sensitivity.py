@@ -61,8 +61,7 @@ def sensitivity_max(
         values: The attribution of the input, likewise.
         radius: Size of the box.
         samples: Number of points.
-        limit: The largest ratio that passes. At 1 the change is as long as the attribution, which
-            may then point 60° away from where it pointed.
+        limit: The largest ratio that passes. At 1 the change is as long as the attribution itself.
         seed: Seed of the points.
         chunk: Rows given to `attribute` at a time.
 
@@ -70,7 +69,8 @@ def sensitivity_max(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution is NaN or infinite.
 
-    Reference: Yeh et al., 2019, definition 3, divided by ‖Φ(x)‖.
+    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations"; divided by
+    ‖Φ(x)‖ as in Captum.
     """
     check_positive(samples=samples, chunk=chunk, radius=radius)
     check_arrays(x, baseline=baseline, values=values)
