@@ -100,8 +100,8 @@ def curves(
     check_arrays(x, baseline=baseline, values=values)
     features = features or Features.of(x)
     rank = np.argsort(-features.sums(values), kind="stable")
-    counts = np.rint(np.linspace(0, features.count, steps + 1)).astype(np.int64)
-    counts = np.unique(np.concatenate([counts, features.count - counts]))
+    half = np.rint(np.arange(steps // 2 + 1) * features.count / steps).astype(np.int64)
+    counts = np.unique(np.concatenate([half, features.count - half]))
     share = counts / features.count
     draw = np.random.default_rng(seed)
 

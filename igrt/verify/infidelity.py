@@ -108,8 +108,8 @@ def infidelity(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution or a score is NaN or infinite.
 
-    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations", eq. 1; β as in
-    the authors' code.
+    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations", eq. 1;
+    β as in the authors' code.
     """
     check_positive(samples=samples, controls=controls, chunk=chunk)
     check_arrays(x, baseline=baseline, values=values)
