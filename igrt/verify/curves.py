@@ -17,6 +17,7 @@ from igrt.verify.evaluate import (
     Run,
     check_arrays,
     check_positive,
+    rows_within,
     scores_of,
 )
 from igrt.verify.features import Features
@@ -103,7 +104,7 @@ def curves(
     half = np.rint(np.arange(steps // 2 + 1) * features.count / steps).astype(np.int64)
     counts = np.unique(np.concatenate([half, features.count - half]))
     share = counts / features.count
-    draw = np.random.default_rng(seed)
+    chunk, draw = rows_within(chunk, x), np.random.default_rng(seed)
 
     def points() -> Iterator[dict[str, Array]]:
         for number in range(orders + 2):

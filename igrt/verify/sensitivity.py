@@ -10,7 +10,15 @@ import numpy as np
 from igrt.errors import NonFiniteError
 from igrt.specs import Array, Feeds
 from igrt.verify.check import Check
-from igrt.verify.evaluate import Attribute, check_arrays, check_positive, flat, joined, stacked
+from igrt.verify.evaluate import (
+    Attribute,
+    check_arrays,
+    check_positive,
+    flat,
+    joined,
+    rows_within,
+    stacked,
+)
 
 BALL = 10
 """Points of the ball, by default."""
@@ -74,7 +82,7 @@ def sensitivity_max(
     """
     check_positive(samples=samples, chunk=chunk, radius=radius)
     check_arrays(x, baseline=baseline, values=values)
-    draw, lengths = np.random.default_rng(seed), []
+    chunk, draw, lengths = rows_within(chunk, x), np.random.default_rng(seed), []
     here = flat(values, x)
     for start in range(0, samples, chunk):
         rows = min(chunk, samples - start)

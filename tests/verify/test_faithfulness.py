@@ -360,3 +360,16 @@ def test_the_numbers_of_an_attribution_in_random_places_are_not(digits):
     found = faithfulness(wrong, layouts=digits.layouts, steps=16, samples=64, ball=1)
     failed = {c.name for c in found.checks if not c.holds}
     assert {"insertion", "deletion", "infidelity, noise", "sensitivity-max"} <= failed
+
+
+def test_large_examples_come_a_few_at_a_time():
+    """Rows of 2 million numbers are 16 MB each as float64; the bound is 128 MB."""
+    x = {"x": np.ones(2_000_000, np.float32)}
+    seen = []
+
+    def run(rows):
+        seen.append(len(rows["x"]))
+        return rows["x"].sum(axis=1)
+
+    curves(run, x, {"x": np.zeros_like(x["x"])}, x, steps=12, orders=1)
+    assert max(seen) == 8
