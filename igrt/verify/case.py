@@ -273,7 +273,7 @@ def make_case(
     explain: Explain,
     tolerance: float,
     seed: int,
-    layouts: Mapping[str, str],
+    layouts: Mapping[str, str] | None = None,
     times_displacement: bool = True,
 ) -> Case:
     """The case of an explainer and some inputs.
@@ -330,7 +330,7 @@ def make_case(
         tolerance=tolerance,
         seed=seed,
         notes=tuple(notes),
-        layouts={n: layout for n, layout in layouts.items() if n in names},
+        layouts={n: layout for n, layout in (layouts or {}).items() if n in names},
         times_displacement=times_displacement,
     )
 

@@ -103,8 +103,10 @@ def linearity(case: Case) -> Check:
     mask[first] = _WEIGHTS[0]
     if second is not None:
         mask[second] += _WEIGHTS[1]
-    shape = output.shape[1:] if not case.forward.output_batched else (1, *output.shape[1:])
-    model, total = weighted_sum(case.model, case.of, mask.reshape(shape))
+    batched = case.forward.output_batched
+    model, total = weighted_sum(
+        case.model, case.of, mask.reshape(output.shape[1:]), batched=batched
+    )
     joint = case.attribute(z, b, row, model=model, of=total, target=[None]).values
     parts = _WEIGHTS[0] * case.attributed.values[:1]
     size = np.abs(parts).sum()

@@ -18,6 +18,7 @@ from igrt.graph.normalize.inline import inline_operators
 from igrt.graph.normalize.opset import pin_ir_version
 from igrt.graph.onnx_types import value_info
 from igrt.runtime.session import save_optimised
+from igrt.specs import Array
 
 Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto | None]
 """From a model to an equivalent one with other nodes; None where it would be the same."""
@@ -156,22 +157,26 @@ def equivalents(model: onnx.ModelProto) -> tuple[dict[str, onnx.ModelProto], lis
 
 
 def weighted_sum(
-    model: onnx.ModelProto, of: str, mask: np.ndarray[tuple[int, ...], np.dtype[np.floating]]
+    model: onnx.ModelProto, of: str, weights: Array, *, batched: bool
 ) -> tuple[onnx.ModelProto, str]:
-    """The model with one more output ⟨mask, of⟩ per example, and its name.
+    """The model with ⟨weights, of⟩ of every example as its only output, and its name.
 
     Args:
         model: The model.
         of: Explained output.
-        mask: Weights, in the shape of the output with 1 along its batch axis, if it has one.
+        weights: In the shape of one example's output.
+        batched: Whether the output has a batch axis in front.
     """
     spec = Graph(model).spec(of)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    weights, product, total = (f"{_PREFIX}{word}" for word in ("weights", "product", "sum"))
-    copy.graph.initializer.append(numpy_helper.from_array(mask.astype(spec.dtype), weights))
-    copy.graph.node.append(helper.make_node("Mul", [of, weights], [product]))
-    copy.graph.node.append(_sum(copy, product, total, mask))
+    stored, product, total = (f"{_PREFIX}{word}" for word in ("weights", "product", "sum"))
+    factor = weights.astype(spec.dtype)
+    factor = factor[np.newaxis] if batched else factor
+    axes = np.arange(int(batched), factor.ndim)
+    copy.graph.initializer.append(numpy_helper.from_array(factor, stored))
+    copy.graph.node.append(helper.make_node("Mul", [of, stored], [product]))
+    copy.graph.node.append(_sum(copy, product, total, axes))
     del copy.graph.output[:]
     # without a shape: what inference finds is right, whatever the axes
     info = value_info(spec)
@@ -181,13 +186,7 @@ def weighted_sum(
     return copy, total
 
 
-def _sum(
-    model: onnx.ModelProto,
-    product: str,
-    total: str,
-    mask: np.ndarray[tuple[int, ...], np.dtype[np.floating]],
-) -> onnx.NodeProto:
-    axes = np.arange(1, mask.ndim) if mask.ndim > 1 else np.arange(0)
+def _sum(model: onnx.ModelProto, product: str, total: str, axes: Array) -> onnx.NodeProto:
     opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if not len(axes):
         return helper.make_node("Identity", [product], [total])

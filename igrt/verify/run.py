@@ -40,9 +40,22 @@ Found = tuple[tuple[Check, ...], dict[str, Any]]
 """Several checks, and what the page draws of them."""
 
 
+_FEWEST = 8
+"""Features from which on ranks mean something: three are in any order by chance, one in six."""
+
+
+def _too_few(case: Case) -> str:
+    """Why ranks say nothing here; empty where they do."""
+    live = int((case.x != case.b).sum(axis=1).min())
+    return f"{live} features differ from the baseline, too few to rank" if live < _FEWEST else ""
+
+
 def _weights(case: Case) -> Found:
     from igrt.verify.measures import weights_matter
 
+    why = _too_few(case)
+    if why:
+        return (Check.skipped("weight randomisation", why),), {}
     found = weights_matter(case)
     return found.checks, {"randomisation": found}
 
@@ -51,7 +64,12 @@ def _faithful(case: Case) -> Found:
     from igrt.verify.measures import faithful, jointly
 
     found = faithful(case, layouts=case.layouts, times_displacement=case.times_displacement)
-    return jointly(found), {"faithfulness": found}
+    checks, why = jointly(found), _too_few(case)
+    if why:  # a ball needs no ranks
+        checks = tuple(
+            c if c.name == "sensitivity-max" else Check.skipped(c.name, why) for c in checks
+        )
+    return checks, {"faithfulness": found}
 
 
 MEASURES: dict[str, Callable[[Case], Found]] = {
@@ -128,7 +146,7 @@ def verify(
         explain=explain or Explaining(chosen, tolerance, seed, {**options, "quantised": quantised}),
         tolerance=tolerance,
         seed=seed,
-        layouts=layouts or {},
+        layouts=layouts,
         times_displacement=getattr(chosen, "factor", "difference") != "one",
     ).first(_MOST_ROWS)
     # what cannot be explained at all is an error, and no reason to skip every check

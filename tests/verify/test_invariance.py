@@ -103,7 +103,7 @@ def test_a_model_of_one_output_is_held_to_twice_itself():
 
 def test_the_weighted_sum_weighs_the_outputs():
     output = run(SMOOTH, X)
-    proto, name = rewrites.weighted_sum(SMOOTH, "y", np.array([[2.0, -0.5]]))
+    proto, name = rewrites.weighted_sum(SMOOTH, "y", np.array([2.0, -0.5]), batched=True)
     session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     (total,) = session.run([name], {"x": X})
     np.testing.assert_allclose(total[:, 0], output @ [2, -0.5], rtol=1e-5)
