@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from igrt.errors import InputError
 from igrt.graph import Graph
-from igrt.graph.view import all_inputs
+from igrt.graph.normalize import normalize
+from igrt.graph.view import all_inputs, subgraphs
 from igrt.specs import Array
 from igrt.verify.check import Check
 
@@ -164,6 +165,40 @@ def randomised(
     return copy
 
 
+def plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in its normal form, with constants of several elements as stored tensors.
+
+    Then weights are found also in functions, behind fused operators and in Constant nodes.
+    """
+    normal = normalize(model)
+    nodes = list(normal.graph.node)
+    del normal.graph.node[:]
+    for node in nodes:
+        value = node.attribute[0].t if _is_tensor(node) else None
+        if value is None or int(np.prod(value.dims, dtype=np.int64)) < 2:
+            normal.graph.node.append(node)
+            continue
+        stored = normal.graph.initializer.add()
+        stored.CopyFrom(value)
+        stored.name = node.output[0]
+    normal.ir_version = max(normal.ir_version, 4)
+    return normal
+
+
+def _is_tensor(node: onnx.NodeProto) -> bool:
+    return (
+        node.op_type == "Constant"
+        and node.domain in ("", "ai.onnx")
+        and [a.name for a in node.attribute] == ["value"]
+    )
+
+
+def _hidden(model: onnx.ModelProto, of: str) -> bool:
+    """Whether there are bodies, whose weights are not randomised."""
+    graph = Graph(model)
+    return any(list(subgraphs(graph.nodes[k])) for k in graph.ancestors([of]))
+
+
 def randomisation(
     model: onnx.ModelProto,
     attribute: Attributed,
@@ -200,6 +235,7 @@ def randomisation(
     """
     if most < 1:
         raise InputError(f"most must be positive, not {most!r}")
+    model = plain(model)
     name, found = "weight randomisation", layers(model, of)
     if not found:
         why = "no operator of the model has stored weights"
@@ -221,6 +257,7 @@ def randomisation(
     detail = (
         f"|rank correlation| with the original, all {len(found)} layers random: {bare:.2g} of"
         f" |attribution|, {whole:.2g} of attribution; the lower one of each row"
+        + ("; but for weights in bodies of If, Loop and Scan" if _hidden(model, of) else "")
     )
     check = Check.at_most(name, float(last.min(axis=0).mean()), limit, detail)
     return Randomisation(steps, np.array(magnitude), np.array(signed), (check,))
@@ -250,6 +287,7 @@ __all__ = [
     "Layer",
     "Randomisation",
     "layers",
+    "plain",
     "randomisation",
     "randomised",
     "ranks",

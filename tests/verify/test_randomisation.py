@@ -166,6 +166,52 @@ def test_units_of_the_features_do_not_count_as_likeness():
     assert found.checks[0].holds
 
 
+@pytest.mark.parametrize("form", ["function", "fused", "constant"])
+def test_weights_are_found_wherever_an_exporter_puts_them(form):
+    """A layer that is overlooked keeps what it learnt, and the verdict would be about nothing."""
+    numbers = "{1, 2, 3, 4, 5, 6}"
+    head, tail = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1, "own": 1]>', ""
+    weight, body = f"<float[3, 2] w = {numbers}>", "y = MatMul (x, w)"
+    if form == "function":
+        body = "y = own.dense (x, w)"
+        tail = '<domain: "own", opset_import: ["": 17]> dense (a, b) => (c) { c = MatMul (a, b) }'
+    elif form == "fused":
+        body = "y = com.microsoft.FusedMatMul <alpha = 2.0> (x, w)"
+    else:
+        weight, body = "", f"w = Constant <value = float[3, 2] {numbers}> ()  y = MatMul (x, w)"
+    model = parser.parse_model(
+        f"{head} g (float[N, 3] x) => (float[N, 2] y) {weight} {{ {body} }} {tail}"
+    )
+    seen = []
+
+    def attribute(model):
+        seen.append(model)
+        x = np.array([[1.0, 2.0, -3.0]], dtype=np.float32)
+        return igrt.explain(model, x, target=0, provider="cpu").values["x"]
+
+    found = randomisation(model, attribute, of="y", seed=1)
+    assert len(found.layers) == 1
+    last = igrt.explain(seen[-1], np.ones((1, 3), np.float32), target=0, provider="cpu")
+    factor = 2 if form == "fused" else 1
+    column = numpy_helper.to_array(seen[-1].graph.initializer[0])[:, 0] * factor
+    np.testing.assert_allclose(last.values["x"][0], column)
+    assert not np.array_equal(column, factor * np.array([1, 3, 5]))
+
+
+def test_weights_that_stay_are_said():
+    body = "g () => (float[2, 2] k) { k = Constant <value = float[2, 2] {1, 2, 3, 4}> () }"
+    model = parser.parse_model(f"""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[N, 2] x, bool c) => (float[N, 2] y) <float[2, 2] w = {{1, 2, 3, 4}}> {{
+        k = If (c) <then_branch = {body}, else_branch = {body}>
+        h = MatMul (x, w)
+        y = MatMul (h, k)
+    }}
+    """)
+    found = randomisation(model, lambda model: np.arange(4.0).reshape(1, 4), of="y")
+    assert "but for weights in bodies" in found.checks[0].detail
+
+
 def test_a_model_without_weights_is_skipped():
     model = parser.parse_model("""
     <ir_version: 8, opset_import: ["": 17]>
