@@ -16,6 +16,9 @@ _ROUNDING = 1e-4
 _NOTHING = 1e-6
 """Share of the change of the score below which an attribution counts as none."""
 
+_MOST_GAP = 0.1
+"""Relative gap that no cancellation excuses."""
+
 _PROBES = 4
 _CANDIDATES = 64
 
@@ -24,6 +27,9 @@ def completeness(case: Case) -> Check:
     """Attributions sum to the change of the score.
 
     |Σᵢ aᵢ − (F(x) − F(x′))| / |F(x) − F(x′)|
+
+    The tolerance bounds the error relative to Σ|aᵢ|. Where attributions of both signs cancel, that
+    is more than |F(x) − F(x′)|, and the limit is as many times the tolerance, up to 0.1.
 
     Reference: Sundararajan, Taly and Yan, 2017, proposition 1.
     """
@@ -34,13 +40,19 @@ def completeness(case: Case) -> Check:
     known = np.abs(change) > _ROUNDING * np.maximum(np.abs(ends[0]), np.abs(ends[1]))
     if not known.any():
         return Check.skipped(name, "the score at the input is that at the baseline")
-    gap = np.abs(found.values.sum(axis=1) - change)[known] / np.abs(change[known])
-    rows = f"the largest of {len(gap)} rows" if len(gap) > 1 else "one row"
+    change, values = change[known], found.values[known]
+    gap = np.abs(values.sum(axis=1) - change) / np.abs(change)
+    cancelled = np.abs(values).sum(axis=1) / np.abs(change)
+    limit = np.clip(case.tolerance * cancelled, case.tolerance, max(case.tolerance, _MOST_GAP))
+    worst = int(np.argmax(np.nan_to_num(gap / limit, nan=np.inf)))
+    rows = f"the worst of {len(gap)} rows" if len(gap) > 1 else "one row"
     detail = f"|Σ a − (F(x) − F(x′))| / |F(x) − F(x′)|, {rows}"
-    error = found.error[known][int(np.argmax(gap))]
-    if gap.max() > case.tolerance and np.isfinite(error) and error > 0:
+    if limit[worst] > case.tolerance:
+        detail += f"; Σ|a| is {cancelled[worst]:.2g} times |F(x) − F(x′)|, hence the limit"
+    error = found.error[known][worst]
+    if not gap[worst] <= limit[worst] and np.isfinite(error) and error > 0:
         detail += f"; the method reports an error of {error:.1g} there"
-    return Check.at_most(name, gap.max(), case.tolerance, detail)
+    return Check.at_most(name, gap[worst], limit[worst], detail)
 
 
 def sensitivity_a(case: Case) -> Check:

@@ -63,6 +63,22 @@ def test_completeness_takes_the_score_from_the_model_not_from_the_result():
     assert found["completeness"].figure == pytest.approx(0.5, abs=0.05)
 
 
+def test_where_attributions_cancel_the_limit_is_that_of_their_sizes():
+    """F = 100·(x₀ − x₁) + x₂: the score changes by 1, the attributions are 100 times as large."""
+    proto = model(
+        """g (float[N, 3] x) => (float[N, 1] y) <float[3, 1] W = {100, -100, 1}> {
+             y = MatMul(x, W) }"""
+    )
+    x = np.array([[1.0, 1, 10]], np.float32)
+    found = igrt.verify(proto, x, checks=["completeness"])["completeness"]
+    assert found.limit == pytest.approx(0.1)
+    assert "21 times |F(x) − F(x′)|" in found.detail
+    # the attributions may cancel as they like: a tenth of the change is missing
+    explain = Broken(lambda v, _: 0.85 * v)
+    found = igrt.verify(proto, x, explain=explain, checks=["completeness"])["completeness"]
+    assert found.holds is False
+
+
 def test_nan_does_not_hold():
     found = igrt.verify(SMOOTH, X, explain=Broken(lambda v, _: v * np.nan), checks=["completeness"])
     assert found["completeness"].holds is False
