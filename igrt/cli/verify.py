@@ -59,6 +59,14 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Make this check only, such as completeness; again for more.",
 )
+@click.option(
+    "--equal",
+    "equals",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Another model that computes the same, for implementation invariance.",
+)
 @OF
 @WRT
 @PROVIDER
@@ -104,6 +112,7 @@ def verify(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opti
         method=options["method"],
         tolerance=options["tolerance"],
         checks=list(options["checks"]) or None,
+        equals=list(options["equals"]),
         of=options["of"],
         wrt=list(options["wrt"]) or None,
         provider=options["provider"],

@@ -19,7 +19,7 @@ from igrt.baselines import as_list
 from igrt.engine import Engine, agree
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.explainer import Explainer
-from igrt.graph.load import Source
+from igrt.graph.load import Source, external_files
 from igrt.graph.onnx_types import value_info
 from igrt.specs import Array, Feeds
 from igrt.targets import Target
@@ -75,6 +75,7 @@ class Case:
         notes: What somebody who reads the table has to know.
         layouts: ``NCHW`` or ``NHWC`` of the inputs that are pictures.
         times_displacement: Whether attributions have x − x′ as a factor; gradients have not.
+        equals: Further models that compute the same, by name.
     """
 
     model: onnx.ModelProto
@@ -96,6 +97,7 @@ class Case:
     notes: tuple[str, ...] = ()
     layouts: Mapping[str, str] = field(default_factory=dict)
     times_displacement: bool = True
+    equals: Mapping[str, onnx.ModelProto] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -275,6 +277,7 @@ def make_case(
     seed: int,
     layouts: Mapping[str, str] | None = None,
     times_displacement: bool = True,
+    equals: Mapping[str, onnx.ModelProto] | None = None,
 ) -> Case:
     """The case of an explainer and some inputs.
 
@@ -332,6 +335,7 @@ def make_case(
         notes=tuple(notes),
         layouts={n: layout for n, layout in (layouts or {}).items() if n in names},
         times_displacement=times_displacement,
+        equals=equals or {},
     )
 
 
@@ -348,19 +352,22 @@ def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
     """
     if explainer._inner:
         notes.append("the model behind the inner tensors was checked, in its normal form")
-        return _embedded(explainer._part, explainer._source)
+        return embedded(explainer._source, explainer._part)
     model = onnx.ModelProto()
     model.CopyFrom(explainer._source.model)
     declared = [o for o in model.graph.output if o.name == explainer.of.name]
     del model.graph.output[:]
     model.graph.output.extend(declared or [value_info(explainer.of)])
-    return _embedded(model, explainer._source)
+    return embedded(explainer._source, model)
 
 
-def _embedded(model: onnx.ModelProto, source: Source) -> onnx.ModelProto:
-    """The model with weights from external files in it."""
-    from igrt.graph.load import external_files
+def embedded(source: Source, model: onnx.ModelProto | None = None) -> onnx.ModelProto:
+    """A model, or one made of it, with weights from external files in it.
 
+    Raises:
+        InputError: If they are larger than one file can be.
+    """
+    model = source.model if model is None else model
     files = external_files(model)
     if not files or source.folder is None:
         return model
@@ -377,4 +384,4 @@ def _embedded(model: onnx.ModelProto, source: Source) -> onnx.ModelProto:
     return copy
 
 
-__all__ = ["Attributed", "Case", "Explain", "make_case"]
+__all__ = ["Attributed", "Case", "Explain", "embedded", "make_case"]

@@ -13,13 +13,13 @@ from igrt.attribution import Attribution
 from igrt.baselines import Baseline
 from igrt.errors import IgrtError, InputError, did_you_mean
 from igrt.explainer import Explainer
-from igrt.graph.load import ModelLike
+from igrt.graph.load import ModelLike, load
 from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.methods import Method
 from igrt.specs import Feeds
 from igrt.targets import Target
 from igrt.verify.axioms import completeness, sensitivity_a, sensitivity_b
-from igrt.verify.case import Case, Explain, make_case
+from igrt.verify.case import Case, Explain, embedded, make_case
 from igrt.verify.check import Check, Verification
 from igrt.verify.draw import drawn
 from igrt.verify.gradients import gradients
@@ -91,6 +91,7 @@ def verify(
     tolerance: float = 1e-2,
     checks: Sequence[str] | None = None,
     explain: Explain | None = None,
+    equals: Sequence[ModelLike] = (),
     of: str | None = None,
     wrt: Sequence[str] | None = None,
     provider: str = "auto",
@@ -116,6 +117,8 @@ def verify(
         checks: Names of the checks to make; all by default.
         explain: What is checked in place of a method of igrt's: a function from a model, its inputs
             and the keywords ``of wrt target baselines`` to an `Attribution`.
+        equals: Further models that compute the same with the same names of inputs and output, for
+            implementation invariance.
         of: Name of the tensor to explain, as in `Explainer`.
         wrt: Names of the tensors attributed, as in `Explainer`.
         provider: Execution provider, as in `Explainer`.
@@ -147,6 +150,7 @@ def verify(
         tolerance=tolerance,
         seed=seed,
         layouts=layouts,
+        equals={f"equal {k}": embedded(load(m)) for k, m in enumerate(equals, 1)},
         times_displacement=getattr(chosen, "factor", "difference") != "one",
     ).first(_MOST_ROWS)
     # what cannot be explained at all is an error, and no reason to skip every check

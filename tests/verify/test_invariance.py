@@ -77,6 +77,37 @@ def test_a_model_that_nothing_can_be_rewritten_in_is_said_to():
     assert found.detail.count("changes nothing") == 3
 
 
+F, G = (
+    model(
+        f"""g (float[N, 1] a, float[N, 1] b) => (float[N, 1] y) <float[1] one = {{1}}> {{
+             {first}  q = Relu(b)  {second}  y = Relu(z) }}"""
+    )
+    for first, second in [
+        ("p = Relu(a)", "u = Sub(p, one)  z = Sub(u, q)"),
+        ("u = Sub(a, one)  p = Relu(u)", "z = Sub(p, q)"),
+    ]
+)
+"""The paper's equal networks, ReLU(ReLU(a) − 1 − ReLU(b)) and ReLU(ReLU(a − 1) − ReLU(b))."""
+
+PAIR = {"a": np.array([[3.0]], np.float32), "b": np.array([[1.0]], np.float32)}
+
+
+def test_models_that_the_user_says_are_equal_count():
+    found = igrt.verify(F, PAIR, equals=[G], checks=[INVARIANCE])[INVARIANCE]
+    assert found.holds is True
+    assert "equal 1" in found.detail
+    # the second has its bias in front of a Relu: one node of the path is elsewhere
+    explain = Broken(lambda v, proto: v * (1 + (proto.graph.node[0].op_type == "Sub")))
+    found = igrt.verify(F, PAIR, equals=[G], explain=explain, checks=[INVARIANCE])[INVARIANCE]
+    assert found.holds is False
+
+
+def test_a_model_that_is_not_equal_is_said_to_be_another():
+    other = model("g (float[N, 1] a, float[N, 1] b) => (float[N, 1] y) { y = Add(a, b) }")
+    found = igrt.verify(F, PAIR, equals=[other], checks=[INVARIANCE])[INVARIANCE]
+    assert "equal 1: it computes something else" in found.detail
+
+
 @pytest.mark.parametrize("proto", [SMOOTH, KINKED], ids=["smooth", "kinked"])
 def test_integrated_gradients_are_linear(proto):
     found = igrt.verify(proto, X, checks=["linearity"])["linearity"]
