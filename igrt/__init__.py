@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         InternalInfluence,
     )
     from igrt.specs import Display
+    from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
 
 __version__ = "0.1.0"
@@ -33,18 +34,22 @@ __version__ = "0.1.0"
 _HOMES = {
     "Attribution": "igrt.attribution",
     "Conductance": "igrt.methods",
+    "Check": "igrt.verify",
     "Display": "igrt.specs",
     "ExpectedGradients": "igrt.methods",
     "Explainer": "igrt.explainer",
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
     "InternalInfluence": "igrt.methods",
+    "Verification": "igrt.verify",
     "augment": "igrt.vjp.augment",
     "explain": "igrt.explainer",
+    "verify": "igrt.verify",
 }
 
 __all__ = [
     "Attribution",
+    "Check",
     "Conductance",
     "Display",
     "ExpectedGradients",
@@ -52,8 +57,10 @@ __all__ = [
     "IgrtError",
     "IntegratedGradients",
     "InternalInfluence",
+    "Verification",
     "augment",
     "explain",
+    "verify",
 ]
 
 
@@ -63,7 +70,9 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'igrt' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+    module = importlib.import_module(home)
+    # a package has the name of its function, and is called like it
+    return module if home == f"igrt.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

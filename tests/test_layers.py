@@ -33,16 +33,20 @@ ALLOWED = {
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
     "render": {"attribution"},
+    "verify": {
+        *("attribution", "baselines", "engine", "explainer", "graph", "methods", "render"),
+        *("runtime", "targets"),
+    },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "render"),
-        *("runtime", "vjp"),
+        *("runtime", "verify", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "vjp"},
+    "__init__": {"attribution", "explainer", "methods", "verify", "vjp"},
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch
 HOMES = {
-    "onnx": {"graph", "vjp", "stage", "engine", "explainer", "inspection", "export"},
+    "onnx": {"graph", "vjp", "stage", "engine", "explainer", "inspection", "export", "verify"},
     "onnxruntime": {"runtime"},
     "numba": set(),
     "click": {"cli"},

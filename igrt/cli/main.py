@@ -15,6 +15,7 @@ from igrt.cli.explain import explain
 from igrt.cli.inspect import inspect
 from igrt.cli.ops import ops
 from igrt.cli.report import fail, misused, unexpected
+from igrt.cli.verify import verify
 from igrt.errors import IgrtError
 
 
@@ -32,7 +33,7 @@ def cli() -> None:
     """  # noqa: D301
 
 
-for command in (explain, inspect, augment, ops, doctor):
+for command in (explain, verify, inspect, augment, ops, doctor):
     cli.add_command(command)
 
 

@@ -102,6 +102,34 @@ svg { display: block; width: 100%; height: 14px; }
 .lowers { fill: var(--lowers); }
 .plain { fill: var(--quiet); }
 .zero { stroke: var(--quiet); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.chart { max-width: 40rem; }
+.chart svg { height: auto; overflow: visible; }
+.chart text { fill: var(--quiet); font-size: 12.5px; }
+.chart .grid { stroke: var(--line); }
+.chart .axis { stroke: var(--quiet); }
+.curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.curve.first { stroke: var(--raises); stroke-width: 2.5; }
+.curve.second { stroke: var(--lowers); stroke-width: 2.5; stroke-dasharray: 7 3; }
+.curve.control { stroke: var(--quiet); stroke-dasharray: 2 3; }
+.curve.limit { stroke: var(--warn); stroke-width: 1.5; stroke-dasharray: 10 4 2 4; }
+.dot.first { fill: var(--raises); }
+.dot.second { fill: var(--lowers); }
+.band { fill: var(--quiet); fill-opacity: .18; }
+.legend { list-style: none; margin: .5rem 0 0; padding: 0; display: flex; flex-wrap: wrap;
+  gap: .25rem 1.25rem; color: var(--ink); }
+.legend li { display: flex; gap: .5rem; align-items: center; }
+.legend svg { width: 28px; height: 10px; flex: none; }
+.checks td, .checks th { vertical-align: baseline; }
+.checks tbody th, .verdict { white-space: nowrap; }
+.checks .detail { font-size: .9rem; width: 60%; color: var(--quiet); }
+@media (max-width: 44rem) {
+  .checks tr { display: grid; grid-template-columns: 1fr 4.5rem 4.5rem 8rem; }
+  .checks .detail { grid-column: 1 / -1; width: auto; padding-bottom: .75rem; }
+  .checks thead .detail { display: none; }
+  .checks tbody th { white-space: normal; }
+}
+h2 + .parts { margin-top: 1rem; }
+.verdict.fails { color: var(--warn); font-weight: 600; }
 .record th { width: 14rem; vertical-align: top; color: var(--quiet); font-size: .9rem; }
 .record td { font: .9rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
 @media print {

@@ -155,4 +155,22 @@ def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: i
     return session
 
 
-__all__ = ["OrtSession", "Session", "full_name"]
+def save_optimised(model: bytes, file: Path) -> None:
+    """Write what onnxruntime makes of a model for the CPU, up to its level EXTENDED.
+
+    Raises:
+        ModelLoadError: If onnxruntime refuses the model.
+    """
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    # the next level lays tensors out for this processor
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(file)
+    try:
+        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise translated(error, doing="loading the model") from None
+
+
+__all__ = ["OrtSession", "Session", "full_name", "save_optimised"]

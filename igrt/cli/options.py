@@ -1,0 +1,195 @@
+"""Options that `igrt explain` and `igrt verify` share, and how they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from igrt.errors import InputError
+
+if TYPE_CHECKING:
+    from igrt.explainer import Explainer
+    from igrt.inputs import Preprocess
+    from igrt.specs import Array, Display
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def inputs_option(*, required: bool) -> Option:
+    """`--input`, given for every input and example."""
+    without = "" if required else "; without it, inputs are drawn"
+    return click.option(
+        "--input",
+        "-i",
+        "inputs",
+        multiple=True,
+        metavar="[NAME=]FILE",
+        required=required,
+        help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples"
+        f"{without}.",
+    )
+
+
+PREPROCESS = click.option(
+    "--preprocess",
+    metavar="P",
+    help="How a picture becomes numbers: imagenet, unit, none or a TOML file.",
+)
+LABELS = click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes: text, one per line, or JSON.",
+)
+TARGET = click.option(
+    "--target",
+    default="top1",
+    show_default=True,
+    metavar="SPEC",
+    help="What is explained: an index, topK, a label, or [i,j,…].",
+)
+METHOD = click.option(
+    "--method",
+    default="integrated_gradients",
+    show_default=True,
+    metavar="M",
+    help="Attribution method: integrated_gradients, expected_gradients (over a set of baselines), "
+    "gradients, input_x_gradient, deconvolution, guided_backprop, deeplift, lrp; or of an inner "
+    "tensor named with --wrt: conductance, internal_influence.",
+)
+OF = click.option(
+    "--of", metavar="NAME", help="Tensor to explain; default: the first float output."
+)
+WRT = click.option(
+    "--wrt",
+    multiple=True,
+    metavar="NAME",
+    help="Tensor to attribute to, an input or any inner one; default: all float inputs, and the "
+    "embedding lookups behind token numbers.",
+)
+PROVIDER = click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    metavar="P",
+    help="auto, cpu, cuda or onnxruntime's name of a provider.",
+)
+QUANTISED = click.option(
+    "--quantised",
+    default="straight_through",
+    show_default=True,
+    metavar="Q",
+    help="For a quantised model: straight_through, or dequantise to take the rounding out.",
+)
+THREADS = click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
+
+
+def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> None:
+    """Refuse an output that cannot be written before the work, not after it.
+
+    Args:
+        file: The output.
+        read: What is read, as the options have it.
+        suffixes: What can be written.
+    """
+    if file.suffix.lower() not in suffixes:
+        raise InputError(
+            f"cannot write {file}: unknown suffix `{file.suffix}`",
+            hint=f"use {', '.join(suffixes[:-1])} or {suffixes[-1]}",
+        )
+    if not file.parent.is_dir():
+        raise InputError(f"cannot write {file}: no such folder", hint=f"mkdir -p {file.parent}")
+    if file.is_dir():
+        raise InputError(f"cannot write {file}: it is a folder", hint="name a file")
+    sources = [Path(part) for text in read for part in (text, text.partition("=")[2])]
+    if file.exists() and any(s.is_file() and s.samefile(file) for s in sources):
+        raise InputError(f"cannot write {file}: it is read as well", hint="choose another name")
+
+
+def read_inputs(
+    explainer: Explainer, inputs: tuple[str, ...], how: Preprocess | None, labels: Path | None
+) -> tuple[dict[str, Array], Display]:
+    """The arrays of all inputs by name, and what to show beside the numbers."""
+    from igrt.inputs import join, read, read_labels
+    from igrt.specs import Display
+
+    specs = {s.name: s for s in explainer.inputs}
+    loaded: dict[str, list[Any]] = {}
+    for text in inputs:
+        name, path = _split(text, list(specs))
+        loaded.setdefault(name, []).append(read(path, specs[name], how))
+    joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
+    display = Display(
+        labels=read_labels(labels) if labels else (),
+        features={n: part.features for n, part in joined.items() if part.features},
+        pictures={n: part.pictures for n, part in joined.items() if part.pictures},
+        layouts={n: part.layout for n, part in joined.items() if part.layout},
+        sources=next(iter(joined.values())).sources,
+    )
+    return {n: part.array for n, part in joined.items()}, display
+
+
+def _split(text: str, names: list[str]) -> tuple[str, Path]:
+    """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found."""
+    from igrt.errors import did_you_mean
+
+    name, separator, file = text.partition("=")
+    if separator and name in names:
+        return name, Path(file)
+    if separator and not Path(text).exists():
+        raise InputError(f"the model has no input `{name}`", hint=did_you_mean(name, names))
+    if len(names) != 1:
+        raise InputError(
+            f"the model has {len(names)} inputs: which one is {text}?",
+            hint=f"write --input NAME={text} with one of {', '.join(names[:8])}",
+        )
+    return names[0], Path(text)
+
+
+def read_preprocess(text: str | None) -> Preprocess | None:
+    """How pictures become numbers; None where nothing was said."""
+    from igrt.inputs import Preprocess
+
+    return None if text is None else Preprocess.named(text)
+
+
+def read_baselines(specs: tuple[str, ...], explainer: Explainer, how: Preprocess | None) -> Any:
+    """Texts stay texts; files are read like inputs."""
+    from igrt.inputs import read
+
+    known = {s.name: s for s in explainer.inputs}
+    built: list[Any] = []
+    for text in specs:
+        name, separator, file = text.partition("=")
+        path = Path(file if separator and name in known else text)
+        if re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not path.is_file():
+            built.append(text)
+            continue
+        owner, path = _split(text, list(known))
+        array = read(path, known[owner], how).array
+        built.append({owner: array} if len(known) > 1 else array)
+    return built or None
+
+
+def read_target(text: str, labels: tuple[str, ...]) -> Any:
+    """What `--target` says, as `explain` takes it."""
+    from igrt.inputs import find_label
+
+    if re.fullmatch(r"[+-]?\d+", text.strip()):
+        return int(text)
+    if re.fullmatch(r"top-?\d+", text.strip(), re.IGNORECASE):
+        return text
+    if re.fullmatch(r"\[\s*-?\d+(\s*,\s*-?\d+)*\s*\]", text.strip()):
+        return tuple(int(i) for i in text.strip()[1:-1].split(","))
+    if labels:
+        return find_label(labels, text)
+    from igrt.errors import TargetError
+
+    raise TargetError(
+        f"unknown target {text!r}",
+        hint="use an index, topK or [i,j,…]; for a label, give its file with --labels",
+    )

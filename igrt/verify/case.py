@@ -1,0 +1,387 @@
+"""`Case`: a model with inputs and a target, and everything that a check may ask of it.
+
+Checks see flat points: all attributed elements of a row one after the other, [rows, features].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol, final
+
+import numpy as np
+import onnx
+
+from igrt import targets
+from igrt.attribution import Attribution, Index
+from igrt.baselines import as_list
+from igrt.engine import Engine, agree
+from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.explainer import Explainer
+from igrt.graph.load import Source, external_files
+from igrt.graph.onnx_types import value_info
+from igrt.specs import Array, Feeds
+from igrt.targets import Target
+
+_ROWS = 32
+
+_LARGEST = 1_500_000_000
+"""Bytes of weights up to which external files are read: rewrites need the model in one piece."""
+
+
+class Explain(Protocol):
+    """What is checked: attributions of any model at any inputs.
+
+    The model's attributed tensors are inputs of it. Baselines have the shapes of the inputs.
+    """
+
+    def __call__(
+        self,
+        model: onnx.ModelProto,
+        inputs: Feeds,
+        *,
+        of: str,
+        wrt: Sequence[str],
+        target: Target,
+        baselines: Feeds,
+    ) -> Attribution:
+        """Attribute the target's score to the inputs."""
+        ...
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model, some rows of input with their baselines and targets, and what explains them.
+
+    Args:
+        model: The model; attributed tensors are inputs of it.
+        of: Explained output.
+        wrt: Attributed inputs.
+        x: Attributed inputs, [rows, features].
+        b: Baselines, [rows, features].
+        shapes: Shape of one row by attributed input.
+        dtypes: Element type by attributed input.
+        others: Other inputs, [rows, …] by name.
+        shared: Inputs without a batch axis, by name.
+        target: Explained element of each row.
+        flat_target: The same as a position in the flattened output, [rows].
+        forward: Runs the model, as the user gave it where that can be.
+        engine: Runs igrt's gradient graph.
+        explain: What is checked.
+        tolerance: Error that was asked of it, relative L1.
+        seed: Seed of whatever a check draws.
+        notes: What somebody who reads the table has to know.
+        layouts: ``NCHW`` or ``NHWC`` of the inputs that are pictures.
+        times_displacement: Whether attributions have x − x′ as a factor; gradients have not.
+        equals: Further models that compute the same, by name.
+    """
+
+    model: onnx.ModelProto
+    of: str
+    wrt: tuple[str, ...]
+    x: Array
+    b: Array
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, np.dtype[Any]]
+    others: Feeds
+    shared: Feeds
+    target: tuple[Index, ...]
+    flat_target: Array
+    forward: Engine
+    engine: Engine
+    explain: Explain
+    tolerance: float
+    seed: int
+    notes: tuple[str, ...] = ()
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    times_displacement: bool = True
+    equals: Mapping[str, onnx.ModelProto] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.x)
+
+    @property
+    def features(self) -> int:
+        """Attributed elements of a row."""
+        return int(self.x.shape[1])
+
+    def tensors(self, z: Array) -> dict[str, Array]:
+        """Flat points as the model's tensors, [points, *shape] by name."""
+        made, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape, dtype=np.int64))
+            part = z[:, start : start + size].reshape(len(z), *shape)
+            made[name] = np.ascontiguousarray(part.astype(self.dtypes[name]))
+            start += size
+        return made
+
+    def rounded(self, z: Array) -> Array:
+        """Flat points as the model sees them, in its own element types."""
+        return _flat(self.tensors(z))
+
+    def spacing(self, z: Array) -> Array:
+        """Distance from each number to the next in the model's own element types."""
+        return _flat({n: np.spacing(np.abs(a)) for n, a in self.tensors(z).items()})
+
+    def name_of(self, feature: int) -> str:
+        """A feature's tensor and place in it, for people."""
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape, dtype=np.int64))
+            if feature < size:
+                place = [int(i) for i in np.unravel_index(feature, shape)] if shape else []
+                return f"{name}{place}"
+            feature -= size
+        raise IndexError(feature)
+
+    def outputs(self, z: Array, row: Array) -> Array:
+        """The model's whole explained output at flat points, [points, …].
+
+        Args:
+            z: Points, [points, features].
+            row: Row that each point belongs to, [points].
+        """
+        return self.forward.forward(self.tensors(z), self.others, self.shared, row)
+
+    def score(self, z: Array, row: Array) -> Array:
+        """The explained score at flat points, [points] float64."""
+        found = self.outputs(z, row).reshape(len(z), -1)
+        return found[np.arange(len(z)), self.flat_target[row]].astype(np.float64)
+
+    def gradient(self, z: Array, row: Array) -> Array:
+        """Gradient of the explained score by igrt's gradient graph, [points, features] float64."""
+        engine, augmented = self.engine, self.engine.augmented
+        shape = self.outputs(self.x[:1], np.zeros(1, np.int64)).shape[1:]
+        seed = np.zeros((len(z), int(np.prod(shape, dtype=np.int64))), augmented.of.dtype)
+        seed[np.arange(len(z)), self.flat_target[row]] = 1
+        cotangents = seed.reshape(len(z), *shape)
+        names = [augmented.gradients[n] for n in self.wrt]
+        needed = {i.name for i in engine.lean.graph.input}
+        step, found = engine.most_rows or _ROWS, []
+        for start in range(0, len(z), step):
+            part = slice(start, start + step)
+            feeds = self.tensors(z[part])
+            feeds |= {n: a[row[part]] for n, a in self.others.items()}
+            if not engine.batched:
+                feeds = {n: a[0] for n, a in feeds.items()}
+            ct = cotangents[part] if engine.output_batched else cotangents[part][0]
+            fed = {**self.shared, **feeds, augmented.cotangent: ct}
+            made = engine.gradient.run(names, {n: a for n, a in fed.items() if n in needed})
+            rows = len(z[part])
+            found.append(np.concatenate([m.reshape(rows, -1) for m in made], axis=1))
+        gradient = np.concatenate(found).astype(np.float64)
+        if not np.isfinite(gradient).all():
+            raise NonFiniteError(
+                "the gradient is NaN or infinite near the path",
+                hint="check the input and the baseline",
+            )
+        return gradient
+
+    def attribute(
+        self,
+        z: Array,
+        b: Array,
+        row: Array,
+        *,
+        model: onnx.ModelProto | None = None,
+        of: str | None = None,
+        target: list[Any] | None = None,
+    ) -> Attributed:
+        """Attributions of flat points, of this model or another one with the same inputs.
+
+        Args:
+            z: Inputs, [points, features].
+            b: Baselines, [points, features].
+            row: Row that each point belongs to, [points].
+            model: The model; this case's by default.
+            of: Explained output.
+            target: Explained element per point.
+        """
+        chosen = [self.target[r] for r in row] if target is None else target
+        points, base = self.tensors(z), self.tensors(b)
+        parts = [slice(None)] if self.engine.batched else [slice(k, k + 1) for k in range(len(z))]
+        values, error = [], []
+        for part in parts:
+            feeds = {n: a[part] for n, a in points.items()}
+            feeds |= {n: a[row[part]] for n, a in self.others.items()}
+            below = {n: a[part] for n, a in base.items()}
+            if not self.engine.batched:
+                feeds = {n: a[0] for n, a in feeds.items()}
+                below = {n: a[0] for n, a in below.items()}
+            found = self.explain(
+                self.model if model is None else model,
+                {**self.shared, **feeds},
+                of=of or self.of,
+                wrt=self.wrt,
+                target=chosen[part],
+                baselines=below,
+            )
+            count = len(z[part])
+            flat = [np.asarray(found.values[n], np.float64).reshape(count, -1) for n in self.wrt]
+            values.append(np.concatenate(flat, axis=1))
+            error.append(np.asarray(found.error, dtype=np.float64))
+        return Attributed(np.concatenate(values), np.concatenate(error))
+
+    def first(self, count: int) -> Case:
+        """The same with the first rows only."""
+        return replace(
+            self,
+            x=self.x[:count],
+            b=self.b[:count],
+            others={n: a[:count] for n, a in self.others.items()},
+            target=self.target[:count],
+            flat_target=self.flat_target[:count],
+        )
+
+    @cached_property
+    def attributed(self) -> Attributed:
+        """Attributions of all rows."""
+        return self.attribute(self.x, self.b, self.rows)
+
+    @property
+    def rows(self) -> Array:
+        """Numbers of the rows, [rows]."""
+        return np.arange(len(self))
+
+    def on(self, alphas: Array, rows: Array) -> tuple[Array, Array]:
+        """Points b + α(x − b) of some rows, every α for every row, and the row of each."""
+        row = np.repeat(rows, len(alphas))
+        alpha = np.tile(alphas, len(rows))[:, np.newaxis]
+        return self.b[row] + alpha * (self.x[row] - self.b[row]), row
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Attributed:
+    """Attributions of flat points.
+
+    Args:
+        values: [points, features] float64.
+        error: Error that the method reports, relative L1, [points]; NaN where it reports none.
+    """
+
+    values: Array
+    error: Array
+
+
+def make_case(
+    explainer: Explainer,
+    inputs: Any,
+    *,
+    target: Target,
+    baseline: Any,
+    explain: Explain,
+    tolerance: float,
+    seed: int,
+    layouts: Mapping[str, str] | None = None,
+    times_displacement: bool = True,
+    equals: Mapping[str, onnx.ModelProto] | None = None,
+) -> Case:
+    """The case of an explainer and some inputs.
+
+    Raises:
+        InputError: If an argument is not usable, or several baselines were given.
+    """
+    given = as_list(baseline)
+    if len(given) > 1:
+        raise InputError(
+            f"{len(given)} baselines: checks are made with one", hint="verify them one by one"
+        )
+    placed = explainer._placed(inputs, given[0])
+    ends, engine = placed.ends, placed.engine
+    picked = targets.resolve(target, placed.outputs)
+    example, names = picked.example, [s.name for s in explainer.wrt]
+    x = {n: ends.inputs[n][example] for n in names}
+    b = {n: ends.baselines[n][example] for n in names}
+    notes: list[str] = []
+    model = _whole(explainer, notes)
+    forward = Engine(
+        model,
+        engine.of,
+        engine.wrt,
+        explainer._session,
+        engine.note,
+        batched=engine.batched,
+        output_batched=engine.output_batched,
+        most_rows=1 if placed.layout.fixed else engine.most_rows,
+    )
+    try:
+        made = forward.forward(ends.inputs, ends.others, ends.shared, np.arange(ends.count))
+        same = agree(made, placed.outputs)
+    except IgrtError:
+        same = False
+    if not same:
+        notes.append("the model as given does not run like this: its normal form was checked")
+        model, forward = engine.part, engine
+    return Case(
+        model=model,
+        of=engine.of,
+        wrt=tuple(names),
+        x=_flat(x),
+        b=_flat(b),
+        shapes={n: a.shape[1:] for n, a in x.items()},
+        dtypes={n: a.dtype for n, a in x.items()},
+        others={n: a[example] for n, a in ends.others.items()},
+        shared=ends.shared,
+        target=picked.index,
+        flat_target=picked.flat,
+        forward=forward,
+        engine=engine,
+        explain=explain,
+        tolerance=tolerance,
+        seed=seed,
+        notes=tuple(notes),
+        layouts={n: layout for n, layout in (layouts or {}).items() if n in names},
+        times_displacement=times_displacement,
+        equals=equals or {},
+    )
+
+
+def _flat(tensors: Feeds) -> Array:
+    rows = [np.asarray(a, dtype=np.float64).reshape(len(a), -1) for a in tensors.values()]
+    return np.concatenate(rows, axis=1)
+
+
+def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
+    """The model from the attributed tensors to the explained output, in one piece.
+
+    As the user gave it, so that what igrt makes of it is checked as well; but for inner tensors,
+    where it is the part behind them.
+    """
+    if explainer._inner:
+        notes.append("the model behind the inner tensors was checked, in its normal form")
+        return embedded(explainer._source, explainer._part)
+    model = onnx.ModelProto()
+    model.CopyFrom(explainer._source.model)
+    declared = [o for o in model.graph.output if o.name == explainer.of.name]
+    del model.graph.output[:]
+    model.graph.output.extend(declared or [value_info(explainer.of)])
+    return embedded(explainer._source, model)
+
+
+def embedded(source: Source, model: onnx.ModelProto | None = None) -> onnx.ModelProto:
+    """A model, or one made of it, with weights from external files in it.
+
+    Raises:
+        InputError: If they are larger than one file can be.
+    """
+    model = source.model if model is None else model
+    files = external_files(model)
+    if not files or source.folder is None:
+        return model
+    size = sum((source.folder / f).stat().st_size for f in files)
+    if size > _LARGEST:
+        raise InputError(
+            f"{source.name} has {size / 1e9:.1f} GB of weights: checks rewrite the model, which "
+            f"must fit one file",
+            hint="verify a smaller variant of the model",
+        )
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    onnx.load_external_data_for_model(copy, str(source.folder))
+    return copy
+
+
+__all__ = ["Attributed", "Case", "Explain", "embedded", "make_case"]
