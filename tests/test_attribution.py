@@ -37,7 +37,7 @@ def test_json_holds_summary_and_values(result, tmp_path):
     document = json.loads(result.save(tmp_path / "r.json").read_text())
     assert document["values"]["x"] == result.values["x"].tolist()
     assert document["label"] == ["dog", "cat"]
-    assert document["evaluations"] == [15, 15]
+    assert document["evaluations"] == [1, 1]
 
 
 def test_one_row_gives_numbers_several_give_lists(result):
