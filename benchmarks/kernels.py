@@ -83,6 +83,27 @@ def numpy_multiply_difference(
     np.copyto(out, 0.0, where=inputs == baselines)
 
 
+def numpy_refine(
+    x0: Array,
+    x1: Array,
+    x2: Array,
+    scale: Array,
+    weights: Array,
+    factors: Array,
+    mean: Array,
+    variance: Array,
+    steps: Array,
+) -> None:
+    """Whole passes; differences in float32, sums by BLAS in its order."""
+    for w, x in zip(weights, (x0, x1, x2), strict=True):
+        mean += w * x
+    for k, (c, (a, b)) in enumerate(zip(factors, ((x0, x1), (x1, x2), (x0, x2)), strict=True)):
+        step = b - a
+        variance += c * (step * step)
+        if k < 2:
+            steps[k] = np.abs(step) @ scale
+
+
 def cases() -> list[Case]:
     """Return every case, with float32 data."""
     chosen = select("cpu")
@@ -118,6 +139,14 @@ def cases() -> list[Case]:
         mean = rng.standard_normal((jobs, features))
         shape = f"J={jobs} F={features}"
         add("multiply_difference", shape, numpy_multiply_difference, mean, x, b, mean * 0)
+    for features in (150_528, 3_072, 30):
+        x0, x1, x2 = (rng.standard_normal(features, dtype=np.float32) for _ in range(3))
+        sums = np.zeros((2, features))
+        three = rng.random((2, 3)) * 1e-9
+        add(
+            *("refine", f"F={features}", numpy_refine, x0, x1, x2, rng.random(features)),
+            *(three[0], three[1], sums[0], sums[1], np.zeros(2)),
+        )
     return found
 
 

@@ -4,7 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from onnx import parser
 
+import igrt
 from igrt.errors import InputError, InternalError
 from igrt.quadrature import RULES, Quadrature, fixed
 
@@ -121,6 +123,23 @@ def test_impossible_rules_are_refused(rule, n, text):
 )
 def test_captums_names_are_accepted(alias, name):
     assert fixed(alias, 10).name == name
+
+
+@pytest.mark.parametrize(
+    "alias",
+    ["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"],
+)
+def test_captums_names_are_accepted_by_explain_and_evaluations_counted(alias):
+    head = '<ir_version: 8, opset_import: ["" : 17]> cube (float[N,1] x) => (float[N,1] y) '
+    cube = parser.parse_model(head + "{ s = Mul(x, x) y = Mul(s, x) }")
+    x = np.array([[1.0], [2.0]], np.float32)
+    result = igrt.explain(cube, x, rule=alias, n_steps=10)
+    assert result.evaluations.tolist() == [10, 10]
+    rule = fixed(alias, 10)
+    assert result.rule == rule.name
+    exact = x[:, 0] ** 3 * float(rule.weights @ (3 * rule.alphas**2))
+    # a float32 gradient
+    np.testing.assert_allclose(result.values["x"][:, 0], exact, rtol=1e-6)
 
 
 def test_weights_that_do_not_sum_to_one_are_refused():
