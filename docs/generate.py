@@ -90,7 +90,9 @@ def api() -> str:
         "",
     ]
     for name in igrt.__all__:
-        lines += _entry(f"igrt.{name}", getattr(igrt, name))
+        item = getattr(igrt, name)
+        # a package that is called like its function
+        lines += _entry(f"igrt.{name}", getattr(item, name) if inspect.ismodule(item) else item)
     lines += ["## Errors", "", "In `igrt.errors`; see [errors](../concepts/errors.md).", ""]
     lines += ["| error | exit code | meaning |", "|---|---|---|"]
     for name in errors.__all__:
