@@ -161,8 +161,10 @@ def _say(name: str) -> None:
 
 
 def _print_table(result: Verification, written: list[Path]) -> None:
+    from igrt.verify.sparks import sparks
     from igrt.verify.table import table
 
+    curves = sparks(result.extras.get("faithfulness", ()))
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     notes = result.provenance.get("notes", [])
     lines = [
@@ -172,6 +174,7 @@ def _print_table(result: Verification, written: list[Path]) -> None:
         "",
         *table(result.checks, width),
         "",
+        *(["insertion and deletion, highest attribution first", *curves, ""] if curves else []),
         f"{_count(result)} in {result.seconds:.1f} s",
         *(f"written: {w}" for w in written),
     ]

@@ -121,7 +121,13 @@ svg { display: block; width: 100%; height: 14px; }
 .legend svg { width: 28px; height: 10px; flex: none; }
 .checks td, .checks th { vertical-align: baseline; }
 .checks tbody th, .verdict { white-space: nowrap; }
-.checks td.quiet { font-size: .9rem; min-width: 16rem; width: 60%; }
+.checks .detail { font-size: .9rem; width: 60%; color: var(--quiet); }
+@media (max-width: 44rem) {
+  .checks tr { display: grid; grid-template-columns: 1fr 4.5rem 4.5rem 8rem; }
+  .checks .detail { grid-column: 1 / -1; width: auto; padding-bottom: .75rem; }
+  .checks thead .detail { display: none; }
+  .checks tbody th { white-space: normal; }
+}
 h2 + .parts { margin-top: 1rem; }
 .verdict.fails { color: var(--warn); font-weight: 600; }
 .record th { width: 14rem; vertical-align: top; color: var(--quiet); font-size: .9rem; }

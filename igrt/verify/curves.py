@@ -17,6 +17,7 @@ from igrt.verify.evaluate import (
     Run,
     check_arrays,
     check_positive,
+    rows_within,
     scores_of,
 )
 from igrt.verify.features import Features
@@ -94,16 +95,16 @@ def curves(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution or a score is NaN or infinite.
 
-    Reference: Petsiuk, Das and Saenko, 2018, "RISE", section 4.3.
+    Reference: Petsiuk, Das and Saenko, 2018, "RISE".
     """
     check_positive(steps=steps, orders=orders, chunk=chunk)
     check_arrays(x, baseline=baseline, values=values)
     features = features or Features.of(x)
     rank = np.argsort(-features.sums(values), kind="stable")
-    counts = np.rint(np.linspace(0, features.count, steps + 1)).astype(np.int64)
-    counts = np.unique(np.concatenate([counts, features.count - counts]))
+    half = np.rint(np.arange(steps // 2 + 1) * features.count / steps).astype(np.int64)
+    counts = np.unique(np.concatenate([half, features.count - half]))
     share = counts / features.count
-    draw = np.random.default_rng(seed)
+    chunk, draw = rows_within(chunk, x), np.random.default_rng(seed)
 
     def points() -> Iterator[dict[str, Array]]:
         for number in range(orders + 2):

@@ -25,6 +25,9 @@ CHANCE = 0.05
 ROUNDING = 1e-5
 """Relative difference that is none: scores are float32, sums of some hundred terms."""
 
+_CHUNK_BYTES = 128 << 20
+"""Of float64 copies of the rows of a chunk, at most, unless a single row takes more."""
+
 CONTROLS = 20
 """Random orders or places that an attribution is compared with, by default."""
 
@@ -71,6 +74,12 @@ def stacked(examples: Iterable[Feeds]) -> dict[str, Array]:
     return {n: np.stack([r[n] for r in rows]) for n in rows[0]}
 
 
+def rows_within(chunk: int, x: Feeds) -> int:
+    """Rows to work on at a time: `chunk`, or fewer where an example is large."""
+    features = sum(np.size(a) for a in x.values())
+    return max(1, min(chunk, _CHUNK_BYTES // (8 * max(features, 1))))
+
+
 def check_positive(**numbers: float) -> None:
     """Raise InputError for the first number that is not positive."""
     for name, value in numbers.items():
@@ -102,6 +111,7 @@ __all__ = [
     "check_positive",
     "flat",
     "joined",
+    "rows_within",
     "scores_of",
     "stacked",
 ]

@@ -18,6 +18,7 @@ from igrt.verify.evaluate import (
     check_positive,
     flat,
     joined,
+    rows_within,
     scores_of,
     stacked,
 )
@@ -108,8 +109,8 @@ def infidelity(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution or a score is NaN or infinite.
 
-    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations", eq. 1 and
-    section 5 for β.
+    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations", eq. 1;
+    β as in the authors' code.
     """
     check_positive(samples=samples, controls=controls, chunk=chunk)
     check_arrays(x, baseline=baseline, values=values)
@@ -118,22 +119,27 @@ def infidelity(
     moves = flat(x, x) - flat(baseline, x)
     live = np.flatnonzero(moves if times_displacement else np.ones_like(moves))
     numbers, moves = numbers[live], moves[live]
-    # another stream than that of the perturbations: these do not change with the controls
-    draw, place = np.random.default_rng(seed), np.random.default_rng((seed, 1))
-    slopes = np.stack([numbers, *(place.permutation(numbers) for _ in range(controls))])
+    chunk, draw = rows_within(chunk, x), np.random.default_rng(seed)
     found = []
+
+    def slopes() -> Iterator[Array]:
+        # drawn again for each chunk, since all of them may not fit into memory at once
+        yield numbers
+        for control in range(controls):
+            yield np.random.default_rng((seed, 1 + control)).permutation(numbers)
 
     def points() -> Iterator[dict[str, Array]]:
         for start in range(0, samples, chunk):
             # one after the other, so that the draws do not depend on the chunk
             made = stacked(perturb(draw, x, baseline) for _ in range(min(chunk, samples - start)))
             removed = (flat(x, x) - joined(made, x))[:, live]
-            found.append((removed / moves if times_displacement else removed) @ slopes.T)
+            units = removed / moves if times_displacement else removed
+            found.append(np.stack([units @ slope for slope in slopes()]))
             yield made
 
     here = scores_of(run, iter([{n: np.asarray(a)[np.newaxis] for n, a in x.items()}]))
     change = here - scores_of(run, points())
-    products = np.concatenate(found).T
+    products = np.concatenate(found, axis=1)
     checks = (_check(products, change, float(here[0])),)
     return Infidelity(products[0], change, products[1:], checks)
 

@@ -77,7 +77,7 @@ def _summary(verification: Verification) -> str:
         "<caption>Each figure against its limit</caption>\n"
         '<thead><tr><th scope="col">check</th><th scope="col" class="number">figure</th>'
         '<th scope="col" class="number">limit</th><th scope="col">verdict</th>'
-        f'<th scope="col">what it is</th></tr></thead>\n<tbody>\n{rows}</tbody>\n'
+        f'<th scope="col" class="detail">what it is</th></tr></thead>\n<tbody>\n{rows}</tbody>\n'
         "</table></div>\n</section>"
     )
 
@@ -89,7 +89,7 @@ def _check(check: Check) -> str:
         f'<tr><th scope="row">{_text(check.name)}</th><td class="number">{figure}</td>'
         f'<td class="number">{limit}</td>'
         f'<td class="verdict {kind}">{_MARKS[check.holds]} {check.verdict}</td>'
-        f'<td class="quiet">{_text(check.detail)}</td></tr>\n'
+        f'<td class="detail">{_text(check.detail)}</td></tr>\n'
     )
 
 
@@ -166,23 +166,23 @@ def _best(foretold: Any, change: Any) -> float:
 
 
 def _cascade(found: Randomisation) -> str:
-    magnitude, signed = np.abs(found.magnitude).mean(axis=1), found.signed.mean(axis=1)
+    magnitude, signed = (np.abs(a).mean(axis=1) for a in (found.magnitude, found.signed))
     steps = np.arange(len(found.layers) + 1)
     first, second = (np.concatenate([[1.0], y]) for y in (magnitude, signed))
     limit = found.checks[0].limit if found.checks else LIMIT
     lines = [
         Line("|attribution|", first, "first", f"ends at {number(first[-1])}"),
-        Line("attribution with its sign", second, "second", f"ends at {number(second[-1])}"),
-        Line("limit at the last step", np.full(len(steps), limit), "limit"),
+        Line("attribution, with its sign", second, "second", f"ends at {number(second[-1])}"),
+        Line("limit for the lower one at the last step", np.full(len(steps), limit), "limit"),
     ]
     drawn = chart(
         steps,
         lines,
         told=f"Rank correlation with the original attribution, from 1 to {number(first[-1])}",
         x_name="steps of the cascade, from the trained model to all layers random",
-        y_name="rank correlation",
+        y_name="|rank correlation|",
         marks=[(int(s), str(s)) for s in steps],
-        y_range=(min(-0.2, float(second.min()) - 0.1), 1.1),
+        y_range=(0.0, 1.05),
         dots=True,
     )
     rows = "".join(
@@ -195,7 +195,7 @@ def _cascade(found: Randomisation) -> str:
         '<section aria-labelledby="randomisation">\n'
         '<h2 id="randomisation">Weight randomisation</h2>\n'
         f'<div class="parts">\n<div>\n{drawn}</div>\n<div class="scroll"><table>\n'
-        "<caption>Mean rank correlation with the original attribution</caption>\n"
+        "<caption>Mean |rank correlation| with the original attribution</caption>\n"
         '<thead><tr><th scope="col" class="number">step</th><th scope="col">random down to</th>'
         '<th scope="col" class="number">|a|</th><th scope="col" class="number">a</th></tr></thead>'
         f"\n<tbody>\n{rows}</tbody>\n</table></div>\n</div>\n</section>"

@@ -10,7 +10,15 @@ import numpy as np
 from igrt.errors import NonFiniteError
 from igrt.specs import Array, Feeds
 from igrt.verify.check import Check
-from igrt.verify.evaluate import Attribute, check_arrays, check_positive, flat, joined, stacked
+from igrt.verify.evaluate import (
+    Attribute,
+    check_arrays,
+    check_positive,
+    flat,
+    joined,
+    rows_within,
+    stacked,
+)
 
 BALL = 10
 """Points of the ball, by default."""
@@ -61,8 +69,7 @@ def sensitivity_max(
         values: The attribution of the input, likewise.
         radius: Size of the box.
         samples: Number of points.
-        limit: The largest ratio that passes. At 1 the change is as long as the attribution, which
-            may then point 60° away from where it pointed.
+        limit: The largest ratio that passes. At 1 the change is as long as the attribution itself.
         seed: Seed of the points.
         chunk: Rows given to `attribute` at a time.
 
@@ -70,11 +77,12 @@ def sensitivity_max(
         InputError: If a number is not positive, or arrays do not fit.
         NonFiniteError: If an attribution is NaN or infinite.
 
-    Reference: Yeh et al., 2019, definition 3, divided by ‖Φ(x)‖.
+    Reference: Yeh et al., 2019, "On the (In)fidelity and Sensitivity of Explanations"; divided by
+    ‖Φ(x)‖ as in Captum.
     """
     check_positive(samples=samples, chunk=chunk, radius=radius)
     check_arrays(x, baseline=baseline, values=values)
-    draw, lengths = np.random.default_rng(seed), []
+    chunk, draw, lengths = rows_within(chunk, x), np.random.default_rng(seed), []
     here = flat(values, x)
     for start in range(0, samples, chunk):
         rows = min(chunk, samples - start)

@@ -83,8 +83,8 @@ def test_steps_bound_the_evaluations_and_mirror(count, steps):
     assert found.share[0] == 0
     assert found.share[-1] == 1
     np.testing.assert_allclose(found.share, 1 - found.share[::-1], atol=EXACT)
-    # rounding to whole features may split a step in two where it is mirrored
-    assert len(found.share) <= 2 * steps + 1
+    # an odd number of features has no middle
+    assert len(found.share) <= steps + 2
     assert max(seen) <= 4
     assert sum(seen) == 5 * len(found.share)
 
@@ -327,12 +327,19 @@ def digits():
     method = igrt.methods.IntegratedGradients()
     explain = Explaining(method, 3e-2, 0, {"provider": "cpu"})
     return make_case(
-        explainer, x, target=None, baseline=None, explain=explain, tolerance=3e-2, seed=0
+        explainer,
+        x,
+        target=None,
+        baseline=None,
+        explain=explain,
+        tolerance=3e-2,
+        seed=0,
+        layouts={explainer.wrt[0].name: "NCHW"},
     )
 
 
 def test_integrated_gradients_is_faithful_to_a_trained_model(digits):
-    found = faithful(digits, layouts={digits.wrt[0]: "NCHW"}, steps=16, samples=64, ball=3)
+    found = faithful(digits, layouts=digits.layouts, steps=16, samples=64, ball=3)
     assert len(found) == 2
     for row in found:
         assert [c.name for c in row.checks if not c.holds] == []
@@ -340,7 +347,8 @@ def test_integrated_gradients_is_faithful_to_a_trained_model(digits):
     assert [c.name for c in joint] == [c.name for c in found[0].checks]
     assert all(c.holds for c in joint)
     figures = [[c.figure for c in row.checks] for row in found]
-    np.testing.assert_allclose([c.figure for c in joint], np.mean(figures, axis=0))
+    expected = [*np.mean(figures, axis=0)[:-1], np.max(figures, axis=0)[-1]]
+    np.testing.assert_allclose([c.figure for c in joint], expected)
 
 
 def test_the_numbers_of_an_attribution_in_random_places_are_not(digits):
@@ -349,6 +357,19 @@ def test_the_numbers_of_an_attribution_in_random_places_are_not(digits):
     shape, draw = one.values[name].shape, np.random.default_rng(0)
     shuffled = {name: draw.permutation(one.values[name].reshape(-1)).reshape(shape)}
     wrong = type(one)(one.x, one.baseline, shuffled, one.run, one.attribute)
-    found = faithfulness(wrong, layouts={name: "NCHW"}, steps=16, samples=64, ball=1)
+    found = faithfulness(wrong, layouts=digits.layouts, steps=16, samples=64, ball=1)
     failed = {c.name for c in found.checks if not c.holds}
     assert {"insertion", "deletion", "infidelity, noise", "sensitivity-max"} <= failed
+
+
+def test_large_examples_come_a_few_at_a_time():
+    """Rows of 2 million numbers are 16 MB each as float64; the bound is 128 MB."""
+    x = {"x": np.ones(2_000_000, np.float32)}
+    seen = []
+
+    def run(rows):
+        seen.append(len(rows["x"]))
+        return rows["x"].sum(axis=1)
+
+    curves(run, x, {"x": np.zeros_like(x["x"])}, x, steps=12, orders=1)
+    assert max(seen) == 8

@@ -13,6 +13,7 @@ from igrt.verify.infidelity import infidelity
 from igrt.verify.page import ROWS, document
 from igrt.verify.randomisation import Randomisation
 from igrt.verify.sensitivity import sensitivity_max
+from igrt.verify.sparks import spark, sparks
 
 VOID = {"meta"}
 X, B = {"x": np.array([1.0, 2.0, -1.0])}, {"x": np.zeros(3)}
@@ -121,6 +122,19 @@ def test_curves_and_cascade_are_drawn_with_their_areas():
     # a strong correlation with the other sign is one
     assert "0.25" in page.words
     assert "ends at 0.25" in page.words
+
+
+def test_a_terminal_gets_the_curves_as_blocks():
+    share = np.array([0.0, 0.5, 1.0])
+    line = spark(share, np.array([0.0, 7.0, 0.0]), 0.0, 7.0)
+    assert len(line) == 32
+    assert (line[0], line[-1], max(line)) == ("▁", "▁", "█")
+    assert line == line[::-1]
+    assert spark(share, np.ones(3), 1.0, 1.0) == "▁" * 32
+    lines = sparks([measured()] * 6)
+    assert lines[-1] == "… 2 more rows"
+    assert sum("insertion" in text for text in lines) == 4
+    assert f"area {measured().curves.deletion_area:.4g}" in lines[2]
 
 
 def test_many_rows_are_cut_and_said_so():

@@ -136,8 +136,9 @@ def test_a_linear_model_in_closed_form():
     expected = stats.spearmanr(np.abs(w * x), np.abs(permuted * x)).statistic
     assert found.magnitude.shape == (1, 1)
     assert found.magnitude[0, 0] == pytest.approx(expected, rel=1e-12)
-    assert found.signed[0, 0] == pytest.approx(stats.spearmanr(w * x, permuted * x).statistic)
-    assert found.checks[0].figure == pytest.approx(abs(expected))
+    signed = stats.spearmanr(w * x, permuted * x).statistic
+    assert found.signed[0, 0] == pytest.approx(signed)
+    assert found.checks[0].figure == pytest.approx(min(abs(expected), abs(signed)))
 
 
 def test_features_that_are_zero_by_definition_are_left_out():
@@ -150,6 +151,65 @@ def test_features_that_are_zero_by_definition_are_left_out():
     every = randomisation(linear(w), attribute, of="y")
     live = randomisation(linear(w), attribute, of="y", live=(x != 0)[np.newaxis])
     assert every.checks[0].figure > live.checks[0].figure
+
+
+def test_units_of_the_features_do_not_count_as_likeness():
+    """A table in its own units: magnitudes follow the units with any weights, signs do not."""
+    draw = np.random.default_rng(0)
+    w, x = draw.standard_normal(40).astype(np.float32), 10.0 ** np.linspace(-6, 6, 40)
+
+    def attribute(model):
+        return np.asarray(stored(model)["w"][:, 0] * x, dtype=np.float64)[np.newaxis]
+
+    found = randomisation(linear(w), attribute, of="y")
+    assert found.magnitude[0, 0] > 0.95
+    assert found.checks[0].holds
+
+
+@pytest.mark.parametrize("form", ["function", "fused", "constant"])
+def test_weights_are_found_wherever_an_exporter_puts_them(form):
+    """A layer that is overlooked keeps what it learnt, and the verdict would be about nothing."""
+    numbers = "{1, 2, 3, 4, 5, 6}"
+    head, tail = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1, "own": 1]>', ""
+    weight, body = f"<float[3, 2] w = {numbers}>", "y = MatMul (x, w)"
+    if form == "function":
+        body = "y = own.dense (x, w)"
+        tail = '<domain: "own", opset_import: ["": 17]> dense (a, b) => (c) { c = MatMul (a, b) }'
+    elif form == "fused":
+        body = "y = com.microsoft.FusedMatMul <alpha = 2.0> (x, w)"
+    else:
+        weight, body = "", f"w = Constant <value = float[3, 2] {numbers}> ()  y = MatMul (x, w)"
+    model = parser.parse_model(
+        f"{head} g (float[N, 3] x) => (float[N, 2] y) {weight} {{ {body} }} {tail}"
+    )
+    seen = []
+
+    def attribute(model):
+        seen.append(model)
+        x = np.array([[1.0, 2.0, -3.0]], dtype=np.float32)
+        return igrt.explain(model, x, target=0, provider="cpu").values["x"]
+
+    found = randomisation(model, attribute, of="y", seed=1)
+    assert len(found.layers) == 1
+    last = igrt.explain(seen[-1], np.ones((1, 3), np.float32), target=0, provider="cpu")
+    factor = 2 if form == "fused" else 1
+    column = numpy_helper.to_array(seen[-1].graph.initializer[0])[:, 0] * factor
+    np.testing.assert_allclose(last.values["x"][0], column)
+    assert not np.array_equal(column, factor * np.array([1, 3, 5]))
+
+
+def test_weights_that_stay_are_said():
+    body = "g () => (float[2, 2] k) { k = Constant <value = float[2, 2] {1, 2, 3, 4}> () }"
+    model = parser.parse_model(f"""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[N, 2] x, bool c) => (float[N, 2] y) <float[2, 2] w = {{1, 2, 3, 4}}> {{
+        k = If (c) <then_branch = {body}, else_branch = {body}>
+        h = MatMul (x, w)
+        y = MatMul (h, k)
+    }}
+    """)
+    found = randomisation(model, lambda model: np.arange(4.0).reshape(1, 4), of="y")
+    assert "but for weights in bodies" in found.checks[0].detail
 
 
 def test_a_model_without_weights_is_skipped():
@@ -173,7 +233,14 @@ def digits():
     method = igrt.methods.IntegratedGradients()
     explain = Explaining(method, 3e-2, 0, {"provider": "cpu"})
     return make_case(
-        explainer, x, target=None, baseline=None, explain=explain, tolerance=3e-2, seed=0
+        explainer,
+        x,
+        target=None,
+        baseline=None,
+        explain=explain,
+        tolerance=3e-2,
+        seed=0,
+        layouts={},
     )
 
 
