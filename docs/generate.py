@@ -90,7 +90,9 @@ def api() -> str:
         "",
     ]
     for name in igrt.__all__:
-        lines += _entry(f"igrt.{name}", getattr(igrt, name))
+        item = getattr(igrt, name)
+        # a package that is called like its function
+        lines += _entry(f"igrt.{name}", getattr(item, name) if inspect.ismodule(item) else item)
     lines += ["## Methods", "", "In `igrt.methods`; see [methods](../guides/methods.md).", ""]
     for name in methods.__all__:
         if inspect.isclass(getattr(methods, name)):

@@ -17,7 +17,10 @@ _NOTHING = 1e-6
 """Share of the change of the score below which an attribution counts as none."""
 
 _MOST_GAP = 0.1
-"""Relative gap that no cancellation excuses."""
+"""Relative gap above which a sum does not count as complete, whatever cancels."""
+
+_CANCELLED = 1.05
+"""Σ|a| relative to the change of the score from which on that is worth a word."""
 
 _PROBES = 4
 _CANDIDATES = 64
@@ -29,7 +32,8 @@ def completeness(case: Case) -> Check:
     |Σᵢ aᵢ − (F(x) − F(x′))| / |F(x) − F(x′)|
 
     The tolerance bounds the error relative to Σ|aᵢ|. Where attributions of both signs cancel, that
-    is more than |F(x) − F(x′)|, and the limit is as many times the tolerance, up to 0.1.
+    is more than |F(x) − F(x′)|, and the limit is as many times the tolerance. A gap within it, but
+    above a tenth of the change of the score, decides nothing.
 
     Reference: Sundararajan, Taly and Yan, 2017, proposition 1.
     """
@@ -43,16 +47,25 @@ def completeness(case: Case) -> Check:
     change, values = change[known], found.values[known]
     gap = np.abs(values.sum(axis=1) - change) / np.abs(change)
     cancelled = np.abs(values).sum(axis=1) / np.abs(change)
-    limit = np.clip(case.tolerance * cancelled, case.tolerance, max(case.tolerance, _MOST_GAP))
-    worst = int(np.argmax(np.nan_to_num(gap / limit, nan=np.inf)))
-    rows = f"the worst of {len(gap)} rows" if len(gap) > 1 else "one row"
+    limit = np.maximum(case.tolerance * cancelled, case.tolerance)
+    fails, most = ~(gap <= limit), max(case.tolerance, _MOST_GAP)
+    decided = fails | (gap <= most)
+    if not decided.any():
+        return Check.skipped(
+            name,
+            f"attributions of both signs cancel, Σ|a| is {cancelled.min():.2g} times the change of "
+            "the score: take a smaller tolerance",
+        )
+    worst = int(np.argmax(np.where(decided, np.nan_to_num(gap / limit, nan=np.inf), -1.0)))
+    rows = f"the worst of {int(decided.sum())} rows" if decided.sum() > 1 else "one row"
     detail = f"|Σ a − (F(x) − F(x′))| / |F(x) − F(x′)|, {rows}"
-    if limit[worst] > case.tolerance:
+    if cancelled[worst] > _CANCELLED:
         detail += f"; Σ|a| is {cancelled[worst]:.2g} times |F(x) − F(x′)|, hence the limit"
     error = found.error[known][worst]
-    if not gap[worst] <= limit[worst] and np.isfinite(error) and error > 0:
+    if fails[worst] and np.isfinite(error) and error > 0:
         detail += f"; the method reports an error of {error:.1g} there"
-    return Check.at_most(name, gap[worst], limit[worst], detail)
+    bound = limit[worst] if fails[worst] else min(limit[worst], most)
+    return Check.at_most(name, gap[worst], bound, detail)
 
 
 def sensitivity_a(case: Case) -> Check:

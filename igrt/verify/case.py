@@ -20,6 +20,7 @@ from igrt.engine import Engine, agree
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.explainer import Explainer
 from igrt.graph.load import Source, external_files
+from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.onnx_types import value_info
 from igrt.specs import Array, Feeds
 from igrt.targets import Target
@@ -295,7 +296,7 @@ def make_case(
     example, names = picked.example, [s.name for s in explainer.wrt]
     x = {n: ends.inputs[n][example] for n in names}
     b = {n: ends.baselines[n][example] for n in names}
-    notes: list[str] = []
+    notes = [*_caveats(explainer)]
     model = _whole(explainer, notes)
     forward = Engine(
         model,
@@ -337,6 +338,19 @@ def make_case(
         times_displacement=times_displacement,
         equals=equals or {},
     )
+
+
+def _caveats(explainer: Explainer) -> list[str]:
+    """Why gradients and completeness need not hold on this model, where igrt knows it."""
+    notes = []
+    if explainer._quantised == STRAIGHT_THROUGH:
+        notes.append(
+            "quantised: gradients pass straight through the rounding, so they are not the slopes "
+            "of this model and need not add up"
+        )
+    if explainer._cut:
+        notes.append(f"gradients end at the locally constant {', '.join(explainer._cut[:3])}")
+    return notes
 
 
 def _flat(tensors: Feeds) -> Array:

@@ -77,7 +77,7 @@ def gradients(case: Case, *, rows: int = 4) -> Check:
     crossed = int((kinks / scale > LIMIT / 4).sum())
     detail = (
         f"largest disagreement with central differences in {len(z)} random directions, relative "
-        f"to their root mean square; {float(apart.max()):.1g} before rounding and kinks are "
+        f"to their root mean square; {float(apart.max()):.2g} before rounding and kinks are "
         "allowed for"
     )
     if crossed:

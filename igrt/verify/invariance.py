@@ -25,6 +25,7 @@ _ROUNDINGS = 16
 
 _WEIGHTS = (2.0, -0.5)
 _PAIRS = 256
+_SHOWN = 4
 
 
 def implementation_invariance(case: Case) -> Check:
@@ -137,12 +138,13 @@ def _second(output: Array, first: int) -> int | None:
 
 
 def symmetry(case: Case) -> Check:
-    """Exchangeable features with equal values and baselines get equal attributions.
+    """Swapping exchangeable features swaps their attributions.
 
     Features i and j, or two inputs of the same shape, are exchangeable where swapping their values
-    leaves the score as it is, at random points and at points of the path. 256 pairs are tried.
-    The attribution is that of the input with xⱼ = xᵢ and x′ⱼ = x′ᵢ. The figure is |aᵢ − aⱼ|
-    relative to the largest attribution.
+    leaves the score as it is, at random points and at points of the path; 256 pairs are tried.
+    Then aᵢ(x) = aⱼ(s(x)), s the swap in input and baseline. Where values are equal this is the
+    paper's axiom, aᵢ = aⱼ. Taking other values keeps off the path where both are the maximum of a
+    pool: there is no gradient there. The figure is |aᵢ(x) − aⱼ(s(x))| relative to max|a|.
 
     Reference: Sundararajan, Taly and Yan, 2017, section 4.1, "Symmetry-Preserving".
     """
@@ -154,22 +156,23 @@ def symmetry(case: Case) -> Check:
     before = case.score(z, row)
     alike = _alike(case, z[:1], row[:1], before[:1], pairs)
     # a pair that plays no part is exchangeable as well, but shows nothing
-    found = [p for p in alike if _exchangeable(case, z, row, before, *p)][:4]
+    found = [p for p in alike if _exchangeable(case, z, row, before, *p)][:_SHOWN]
     if not found:
-        return Check.skipped(name, f"no two features are exchangeable, of {len(pairs)} pairs tried")
+        return Check.skipped(
+            name, f"no two features are exchangeable, {len(pairs)} of their pairs tried"
+        )
+    here, row = case.attributed.values[:1], case.rows[:1]
     worst = 0.0
     for i, j in found:
-        x, b = case.x[:1].copy(), case.b[:1].copy()
-        x[:, j], b[:, j] = x[:, i], b[:, i]
-        a = case.attribute(x, b, case.rows[:1]).values
-        apart = np.abs(a[:, i] - a[:, j]).max(keepdims=True)
-        worst = max(worst, _relative(apart.reshape(-1), np.abs(a).max(axis=1)))
+        there = case.attribute(_swapped(case.x[:1], i, j), _swapped(case.b[:1], i, j), row).values
+        apart = np.abs(_swapped(there, i, j) - here)[:, np.concatenate([i, j])].max(axis=1)
+        worst = max(worst, _relative(apart, np.abs(here).max(axis=1)))
     first = ", ".join(case.name_of(int(k[0])) for k in found[0])
-    whole = "and its neighbours " if len(found[0][0]) > 1 else ""
+    whole = " and what follows" if len(found[0][0]) > 1 else ""
     detail = (
-        f"|aᵢ − aⱼ| / max|a|, {len(found)} exchangeable pair{'s' * (len(found) > 1)}, such as "
-        f"{first} {whole}"
-    ).rstrip()
+        f"|aᵢ(x) − aⱼ(s(x))| / max|a|, s a swap, {len(found)} exchangeable "
+        f"pair{'s' * (len(found) > 1)}, such as {first}{whole}"
+    )
     return Check.at_most(name, worst, _SYMMETRY, detail)
 
 

@@ -114,5 +114,8 @@ def test_a_straight_through_gradient_is_not_that_of_the_rounded_model():
              y = MatMul(d, W) }"""
     )
     x = np.array([[0.8, -1.1]], np.float32)
-    found = igrt.verify(proto, x, checks=CHECKS)["gradients"]
-    assert found.holds is not True
+    found = igrt.verify(proto, x, checks=CHECKS)
+    assert found["gradients"].holds is False
+    assert "straight through the rounding" in found.provenance["notes"][0]
+    plain = igrt.verify(proto, x, checks=CHECKS, quantised="dequantise")
+    assert plain["gradients"].holds is True

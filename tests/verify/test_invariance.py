@@ -177,11 +177,22 @@ def test_whole_inputs_are_exchangeable_where_single_features_are_not():
     inputs = {"a": X[:1, :2], "b": X[1:, :2]}
     found = igrt.verify(proto, inputs, checks=["symmetry"])["symmetry"]
     assert found.holds is True
-    assert "a[0], b[0] and its neighbours" in found.detail
+    assert "a[0], b[0] and what follows" in found.detail
+
+
+def test_the_maximum_of_a_pool_is_symmetric_though_the_first_wins_a_tie():
+    proto = model(
+        """g (float[N, 1, 1, 4] x) => (float[N, 1, 1, 2] y) {
+             y = MaxPool<kernel_shape = [1, 2], strides = [1, 2]>(x) }"""
+    )
+    x = np.array([[[[0.3, 0.9, 0.5, 0.2]]]], np.float32)
+    found = igrt.verify(proto, x, target=(0, 0, 0), checks=["symmetry"])["symmetry"]
+    assert (found.holds, found.figure) == (True, 0)
+    assert "such as x[0, 0, 0], x[0, 0, 1]" in found.detail
 
 
 @pytest.mark.parametrize("proto", [SMOOTH, KINKED], ids=["smooth", "kinked"])
 def test_features_that_are_not_exchangeable_are_not_taken_for_it(proto):
     found = igrt.verify(proto, X, checks=["symmetry"])["symmetry"]
     assert found.holds is None
-    assert "no two features are exchangeable, of 3 pairs tried" in found.detail
+    assert "no two features are exchangeable, 3 of their pairs tried" in found.detail

@@ -74,7 +74,7 @@ def test_the_table_can_be_read_by_people_and_programs(tmp_path):
         "figure": None,
         "limit": None,
         "holds": None,
-        "detail": "skipped: no two features are exchangeable, of 3 pairs tried",
+        "detail": "skipped: no two features are exchangeable, 3 of their pairs tried",
     }
     assert document["inputs"] == "2 rows of the given inputs"
     assert document["provenance"]["seed"] == 0
