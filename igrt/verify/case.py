@@ -13,22 +13,13 @@ from typing import Any, Protocol, final
 import numpy as np
 import onnx
 
-from igrt import targets
 from igrt.attribution import Attribution, Index
-from igrt.baselines import as_list
-from igrt.engine import Engine, agree
-from igrt.errors import IgrtError, InputError, NonFiniteError
-from igrt.explainer import Explainer
-from igrt.graph.load import Source, external_files
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
-from igrt.graph.onnx_types import value_info
+from igrt.engine import Engine
+from igrt.errors import NonFiniteError
 from igrt.specs import Array, Feeds
 from igrt.targets import Target
 
 _ROWS = 32
-
-_LARGEST = 1_500_000_000
-"""Bytes of weights up to which external files are read: rewrites need the model in one piece."""
 
 
 class Explain(Protocol):
@@ -121,11 +112,11 @@ class Case:
 
     def rounded(self, z: Array) -> Array:
         """Flat points as the model sees them, in its own element types."""
-        return _flat(self.tensors(z))
+        return flat(self.tensors(z))
 
     def spacing(self, z: Array) -> Array:
         """Distance from each number to the next in the model's own element types."""
-        return _flat({n: np.spacing(np.abs(a)) for n, a in self.tensors(z).items()})
+        return flat({n: np.spacing(np.abs(a)) for n, a in self.tensors(z).items()})
 
     def name_of(self, feature: int) -> str:
         """A feature's tensor and place in it, for people."""
@@ -267,135 +258,10 @@ class Attributed:
     error: Array
 
 
-def make_case(
-    explainer: Explainer,
-    inputs: Any,
-    *,
-    target: Target,
-    baseline: Any,
-    explain: Explain,
-    tolerance: float,
-    seed: int,
-    layouts: Mapping[str, str] | None = None,
-    times_displacement: bool = True,
-    equals: Mapping[str, onnx.ModelProto] | None = None,
-) -> Case:
-    """The case of an explainer and some inputs.
-
-    Raises:
-        InputError: If an argument is not usable, or several baselines were given.
-    """
-    given = as_list(baseline)
-    if len(given) > 1:
-        raise InputError(
-            f"{len(given)} baselines: checks are made with one", hint="verify them one by one"
-        )
-    placed = explainer._placed(inputs, given[0])
-    ends, engine = placed.ends, placed.engine
-    picked = targets.resolve(target, placed.outputs)
-    example, names = picked.example, [s.name for s in explainer.wrt]
-    x = {n: ends.inputs[n][example] for n in names}
-    b = {n: ends.baselines[n][example] for n in names}
-    notes = [*_caveats(explainer)]
-    model = _whole(explainer, notes)
-    forward = Engine(
-        model,
-        engine.of,
-        engine.wrt,
-        explainer._session,
-        engine.note,
-        batched=engine.batched,
-        output_batched=engine.output_batched,
-        most_rows=1 if placed.layout.fixed else engine.most_rows,
-    )
-    try:
-        made = forward.forward(ends.inputs, ends.others, ends.shared, np.arange(ends.count))
-        same = agree(made, placed.outputs)
-    except IgrtError:
-        same = False
-    if not same:
-        notes.append("the model as given does not run like this: its normal form was checked")
-        model, forward = engine.part, engine
-    return Case(
-        model=model,
-        of=engine.of,
-        wrt=tuple(names),
-        x=_flat(x),
-        b=_flat(b),
-        shapes={n: a.shape[1:] for n, a in x.items()},
-        dtypes={n: a.dtype for n, a in x.items()},
-        others={n: a[example] for n, a in ends.others.items()},
-        shared=ends.shared,
-        target=picked.index,
-        flat_target=picked.flat,
-        forward=forward,
-        engine=engine,
-        explain=explain,
-        tolerance=tolerance,
-        seed=seed,
-        notes=tuple(notes),
-        layouts={n: layout for n, layout in (layouts or {}).items() if n in names},
-        times_displacement=times_displacement,
-        equals=equals or {},
-    )
-
-
-def _caveats(explainer: Explainer) -> list[str]:
-    """Why gradients and completeness need not hold on this model, where igrt knows it."""
-    notes = []
-    if explainer._quantised == STRAIGHT_THROUGH:
-        notes.append(
-            "quantised: gradients pass straight through the rounding, so they are not the slopes "
-            "of this model and need not add up"
-        )
-    if explainer._cut:
-        notes.append(f"gradients end at the locally constant {', '.join(explainer._cut[:3])}")
-    return notes
-
-
-def _flat(tensors: Feeds) -> Array:
+def flat(tensors: Feeds) -> Array:
+    """Rows of tensors as flat points, [rows, features] float64."""
     rows = [np.asarray(a, dtype=np.float64).reshape(len(a), -1) for a in tensors.values()]
     return np.concatenate(rows, axis=1)
 
 
-def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
-    """The model from the attributed tensors to the explained output, in one piece.
-
-    As the user gave it, so that what igrt makes of it is checked as well; but for inner tensors,
-    where it is the part behind them.
-    """
-    if explainer._inner:
-        notes.append("the model behind the inner tensors was checked, in its normal form")
-        return embedded(explainer._source, explainer._part)
-    model = onnx.ModelProto()
-    model.CopyFrom(explainer._source.model)
-    declared = [o for o in model.graph.output if o.name == explainer.of.name]
-    del model.graph.output[:]
-    model.graph.output.extend(declared or [value_info(explainer.of)])
-    return embedded(explainer._source, model)
-
-
-def embedded(source: Source, model: onnx.ModelProto | None = None) -> onnx.ModelProto:
-    """A model, or one made of it, with weights from external files in it.
-
-    Raises:
-        InputError: If they are larger than one file can be.
-    """
-    model = source.model if model is None else model
-    files = external_files(model)
-    if not files or source.folder is None:
-        return model
-    size = sum((source.folder / f).stat().st_size for f in files)
-    if size > _LARGEST:
-        raise InputError(
-            f"{source.name} has {size / 1e9:.1f} GB of weights: checks rewrite the model, which "
-            f"must fit one file",
-            hint="verify a smaller variant of the model",
-        )
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    onnx.load_external_data_for_model(copy, str(source.folder))
-    return copy
-
-
-__all__ = ["Attributed", "Case", "Explain", "embedded", "make_case"]
+__all__ = ["Attributed", "Case", "Explain", "flat"]

@@ -19,11 +19,12 @@ from igrt.methods import Method
 from igrt.specs import Feeds
 from igrt.targets import Target
 from igrt.verify.axioms import completeness, sensitivity_a, sensitivity_b
-from igrt.verify.case import Case, Explain, embedded, make_case
+from igrt.verify.case import Case, Explain
 from igrt.verify.check import Check, Verification
 from igrt.verify.draw import drawn
 from igrt.verify.gradients import gradients
 from igrt.verify.invariance import implementation_invariance, linearity, symmetry
+from igrt.verify.place import embedded, make_case
 
 CHECKS: dict[str, Callable[[Case], Check]] = {
     "gradients": gradients,

@@ -9,13 +9,13 @@ import pytest
 import igrt
 from igrt.errors import InputError, NonFiniteError
 from igrt.inputs import Preprocess, read
-from igrt.verify.case import make_case
 from igrt.verify.curves import curves
 from igrt.verify.faithfulness import faithfulness
 from igrt.verify.features import Features, channels
 from igrt.verify.infidelity import infidelity
 from igrt.verify.measures import faithful, jointly
 from igrt.verify.perturb import Gaussian, Removal
+from igrt.verify.place import make_case
 from igrt.verify.run import Explaining
 from igrt.verify.sensitivity import sensitivity_max
 from igrt.verify.subject import subject

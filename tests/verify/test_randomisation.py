@@ -10,8 +10,8 @@ from onnx import numpy_helper, parser
 import igrt
 from igrt.errors import InputError
 from igrt.inputs import Preprocess, read
-from igrt.verify.case import make_case
 from igrt.verify.measures import weights_matter
+from igrt.verify.place import make_case
 from igrt.verify.randomisation import layers, randomisation, randomised, ranks, spearman
 from igrt.verify.run import Explaining
 
