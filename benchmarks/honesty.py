@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--net", action="append", choices=["squeezenet", *NETS])
     parser.add_argument("--inputs", type=int, default=6)
-    parser.add_argument("--pictures", type=int, default=2, help="inputs of the large picture nets")
+    parser.add_argument("--pictures", type=int, default=1, help="inputs of the large picture nets")
     parser.add_argument("--reference", type=int, default=2000, help="midpoints; half for pictures")
     parser.add_argument("--quick", action="store_true", help="2 inputs, 1 picture, 600 midpoints")
     parser.add_argument("--json", action="store_true")
