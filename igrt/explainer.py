@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from numbers import Real
@@ -31,6 +30,7 @@ from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
 from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
+from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.runtime.inside import integrate_inside
 from igrt.runtime.plan import plan
@@ -337,7 +337,7 @@ class Explainer:
             complete=not moving.intersection(i.name for i in Graph(self._part).inputs),
         )
 
-    def _placed(self, inputs: Any, baselines: Any) -> _Placed:
+    def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
 
         An open axis in front may count something else than examples, such as the nodes of a graph.
@@ -360,15 +360,15 @@ class Explainer:
         self._layout = whole
         return placed
 
-    def _place(self, inputs: Any, baselines: Any, layout: Batching) -> _Placed:
+    def _place(self, inputs: Any, baselines: Any, layout: Batching) -> Placed:
         feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, layout)
         engine = self._engine_for(ends, layout)
         rows = np.arange(ends.count)
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, rows)
-        return _Placed(layout, bare, ends, engine, outputs, ends.inputs)
+        return Placed(layout, bare, ends, engine, outputs, ends.inputs)
 
-    def _placed_inside(self, inputs: Any, baselines: Any) -> _Placed:
+    def _placed_inside(self, inputs: Any, baselines: Any) -> Placed:
         """The same for paths of the inputs, while inner tensors are attributed."""
         if not self._inner or len(self._inner) < len(self.wrt):
             names = ", ".join(f"`{s.name}`" for s in self.wrt if s.name not in self._inner)
@@ -379,7 +379,7 @@ class Explainer:
         layout = self._layout or self._layout_of(inputs)
         feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
         ends = self._outer_ends(feeds, baselines, layout)
-        prologue, probe = self._up_to_inner(), _probes(ends)
+        prologue, probe = self._up_to_inner(), probes(ends)
         with self._lock:
             if self._inside is None:
                 part = prune(self._normal, [self.of.name])
@@ -387,16 +387,16 @@ class Explainer:
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
                 opened.also = wrt
                 if opened.most_rows is None and (
-                    layout.fixed or not _rows_apart(prologue, wrt, probe, shared)
+                    layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
                     opened.most_rows = 1
                 self._inside = opened
         engine = self._inside
         z = self._inner_tensors(feeds, layout, apart=engine.most_rows == 1)
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, np.arange(ends.count))
-        return _Placed(layout, bare, ends, engine, outputs, z)
+        return Placed(layout, bare, ends, engine, outputs, z)
 
-    def _outer_ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
+    def _outer_ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> Ends:
         """Ends of paths of the inputs; whatever is float moves, unless it has no batch axis."""
         count = len(next(iter(feeds.values())))
         shared = {n: a[0] for n, a in feeds.items() if layout.batched and n not in layout.inputs}
@@ -411,9 +411,9 @@ class Explainer:
         listed = baseline_values.as_list(baselines)
         built = [baseline_values.build(b, points, batched=True) for b in listed]
         b_points = {n: np.concatenate([b[n] for b in built]) for n in points}
-        return _Ends(points, b_points, others, shared, count)
+        return Ends(points, b_points, others, shared, count)
 
-    def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> _Ends:
+    def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> Ends:
         """Where the paths end and begin, and what else the model is fed with."""
         names = [s.name for s in self.wrt]
         count = len(next(iter(feeds.values())))
@@ -443,7 +443,7 @@ class Explainer:
                 of = {n: x[:1] for n, x in points.items()} if common else points
                 built.append(baseline_values.build(baseline, of, batched=True))
         b_points = {n: np.concatenate([b[n] for b in built]) for n in names}
-        return _Ends(points, b_points, others, shared, count, common)
+        return Ends(points, b_points, others, shared, count, common)
 
     def _through_model(self, baseline: Any) -> bool:
         """Whether a baseline is one of the model's inputs, to be carried on to the inner tensor.
@@ -485,11 +485,11 @@ class Explainer:
             threads=self._threads,
         )
 
-    def _engine_for(self, ends: _Ends, layout: Batching) -> Engine:
+    def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
             if self._engine is None:
                 wrt = tuple(s.name for s in self.wrt)
-                probe = _probes(ends)
+                probe = probes(ends)
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
@@ -539,73 +539,6 @@ def explain(
     return explainer.explain(inputs, **options)
 
 
-@final
-@dataclass(frozen=True)
-class _Ends:
-    """End points of the paths, and the model's other inputs.
-
-    Args:
-        inputs: Attributed tensors at the input, [examples, …] by name.
-        baselines: The same at the baselines, [sets x examples, …] by name.
-        others: Further inputs, [examples, …] by name.
-        shared: Further inputs without a batch axis, by name.
-        count: Number of examples.
-        common: Whether all examples have the same baselines, which are then there once.
-    """
-
-    inputs: dict[str, Array]
-    baselines: dict[str, Array]
-    others: dict[str, Array]
-    shared: dict[str, Array]
-    count: int
-    common: bool = False
-
-    @property
-    def sets(self) -> int:
-        """Number of baselines of an example."""
-        return len(next(iter(self.baselines.values()))) // (1 if self.common else self.count)
-
-    @property
-    def pool(self) -> Array:
-        """Row of each baseline of each example, [examples, sets] int64."""
-        rows = np.arange(self.sets)
-        if self.common:
-            return np.broadcast_to(rows, (self.count, self.sets))
-        return rows * self.count + np.arange(self.count)[:, np.newaxis]
-
-    @property
-    def owner(self) -> Array:
-        """Example of each baseline, [rows of `baselines`] int64."""
-        return np.tile(np.arange(1 if self.common else self.count), self.sets)
-
-    @property
-    def from_zero(self) -> bool:
-        """Whether all paths begin at zero."""
-        return not any(b.any() for b in self.baselines.values())
-
-
-@final
-@dataclass(frozen=True)
-class _Placed:
-    """Inputs in the way that the model takes them.
-
-    Args:
-        layout: Which inputs have a batch axis.
-        bare: Whether the user left that axis out.
-        ends: Where the paths end and begin.
-        engine: What runs them.
-        outputs: The explained output at the inputs, [examples, …].
-        shown: The attributed tensors at the inputs, [examples, …] by name.
-    """
-
-    layout: Batching
-    bare: bool
-    ends: _Ends
-    engine: Engine
-    outputs: Array
-    shown: Feeds
-
-
 def _scheme(
     method: Method, rule: str | None, n_steps: int | None, tolerance: float, seed: int
 ) -> Scheme | Sampling | InnerScheme:
@@ -615,29 +548,6 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
-
-
-def _probes(ends: _Ends) -> dict[str, Array]:
-    # half way rather than the baseline: rows of zeros would not show a leak
-    first = {n: _probe(x[0], ends.baselines[n][0]) for n, x in ends.inputs.items()}
-    return first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
-
-
-def _rows_apart(session: Session, outputs: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
-    """Whether two rows of some tensors are in a batch what each is alone."""
-    together, *alone = (
-        session.run(list(outputs), {**shared, **{n: a[part] for n, a in probe.items()}})
-        for part in (slice(0, 2), slice(0, 1), slice(1, 2))
-    )
-    return all(
-        a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
-        for t, a, b in zip(together, *alone, strict=True)
-    )
-
-
-def _probe(x: Array, b: Array) -> Array:
-    """Two rows on the path: its end and its middle."""
-    return np.stack([x, (0.5 * (x.astype(np.float64) + b)).astype(x.dtype)])
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:

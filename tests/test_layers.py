@@ -25,9 +25,10 @@ ALLOWED = {
     "runtime": {"quadrature", "kernels"},
     "feeds": {"stage"},
     "engine": {"graph", "runtime", "stage", "vjp"},
+    "placed": {"engine", "runtime", "stage"},
     "explainer": {
         *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
-        *("quadrature", "runtime", "stage", "targets", "vjp"),
+        *("placed", "quadrature", "runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
     "export": {"attribution", "graph", "vjp"},
