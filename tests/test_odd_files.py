@@ -183,7 +183,8 @@ def test_a_rank_that_nobody_declares_is_learnt_by_running():
     ) as caught:
         igrt.augment(model)
     assert "igrt.Explainer" in caught.value.hint
-    result = igrt.explain(model, {"x": X / 4, "flag": np.array([True])[0]}, wrt=["x"], target=1)
+    feeds = {"x": X / 4, "flag": np.array([True])[0]}
+    result = igrt.explain(model, feeds, wrt=["x"], target=1, n_steps=64)
     assert result.error[0] < 0.01
     assert abs(result.delta[0]) < 1e-4
 
