@@ -348,8 +348,11 @@ class _Work:
                 error += float(np.abs(self._times_difference(gap, x, b)).sum())
         last = slot.stage + 1 == len(self.scheme.stages)
         tolerance = self.scheme.tolerance
-        if not last and tolerance is not None and error > tolerance * norm:
-            return False
+        if tolerance is not None:
+            total = sum(float(v.sum()) for v in values.values())
+            error = max(error, abs(total - float(self.paths.change[slot.path])))
+            if error > tolerance * norm and not last:
+                return False
         for name in self.names:
             target = self.values[name]
             target[slot.path] = values[name].reshape(target.shape[1:])

@@ -160,3 +160,18 @@ def test_slots_are_reused_when_sums_would_take_too_much_memory(monkeypatch):
     monkeypatch.undo()
     everything = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
     np.testing.assert_array_equal(found.values["x"], everything.values["x"])
+
+
+def test_large_inputs_are_integrated_by_nested_rules_and_report_no_less_than_the_gap(monkeypatch):
+    kept = run(CubicSession(), paths(), scheme_for(None, None, 1e-2))
+    monkeypatch.setattr("igrt.runtime.stream._FEW_KEPT", 1 << 40)
+    p = paths()
+    found = run(CubicSession(), p, scheme_for(None, None, 1e-2))
+    assert found.evaluations.tolist() == [15, 15, 15]
+    # the same rule of 15 nodes, summed in another order
+    np.testing.assert_allclose(found.values["x"], kept.values["x"], rtol=1e-6)
+    p.change[1] += 100.0  # as if the output jumped where no gradient tells
+    missed = run(CubicSession(), p, scheme_for(None, None, 1e-2))
+    assert missed.evaluations.tolist() == [15, 255, 15]
+    # up to the rounding of float32 gradients
+    assert missed.error[1] == pytest.approx(100.0, rel=1e-5)
