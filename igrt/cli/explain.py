@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    JSON,
     LABELS,
     METHOD,
     OF,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
+    QUIET,
     TARGET,
     THREADS,
     WRT,
     check_output,
     inputs_option,
+    output_option,
     read_baselines,
     read_inputs,
     read_preprocess,
     read_target,
+    seed_option,
+    tolerance_option,
 )
 from igrt.cli.report import ProgressLine, complain, print_json
 
@@ -63,14 +68,7 @@ _STRICT = 1e-2
     help="Quadrature rule for --steps: gauss_legendre (default), gauss_kronrod, midpoint, "
     "trapezoid, simpson, left, right.",
 )
-@click.option(
-    "--tolerance",
-    type=float,
-    default=1e-2,
-    show_default=True,
-    metavar="T",
-    help="Relative error of the attribution to stop at.",
-)
+@tolerance_option("Relative error of the attribution to stop at.")
 @OF
 @WRT
 @PROVIDER
@@ -78,26 +76,11 @@ _STRICT = 1e-2
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of methods that draw at random.",
-)
-@click.option(
-    "--output",
-    "-o",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write .png, .html, .json or .npz; again for more.",
-)
+@seed_option("Seed of methods that draw at random.")
+@output_option("Write .png, .html, .json or .npz; again for more.")
 @click.option("--strict", is_flag=True, help="Exit 3 where the gap or the error is over the limit.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@JSON
+@QUIET
 def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> int:
     """Attribute MODEL's score for a target to its inputs.
 

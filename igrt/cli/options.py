@@ -86,6 +86,35 @@ QUANTISED = click.option(
     help="For a quantised model: straight_through, or dequantise to take the rounding out.",
 )
 THREADS = click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
+JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."
+)
+QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress.")
+
+
+def tolerance_option(meaning: str) -> Option:
+    """`--tolerance`, which a command means in its own way."""
+    return click.option(
+        "--tolerance", type=float, default=1e-2, show_default=True, metavar="T", help=meaning
+    )
+
+
+def seed_option(meaning: str) -> Option:
+    """`--seed` of whatever a command draws."""
+    return click.option("--seed", type=int, default=0, show_default=True, metavar="N", help=meaning)
+
+
+def output_option(formats: str) -> Option:
+    """`--output`, again for more files, of the formats that a command writes."""
+    return click.option(
+        "--output",
+        "-o",
+        "files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=formats,
+    )
 
 
 def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> None:

@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    JSON,
     LABELS,
     METHOD,
     OF,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
+    QUIET,
     TARGET,
     THREADS,
     WRT,
     check_output,
     inputs_option,
+    output_option,
     read_baselines,
     read_inputs,
     read_preprocess,
     read_target,
+    seed_option,
+    tolerance_option,
 )
 from igrt.cli.report import complain, print_json, printable
 
@@ -44,14 +49,7 @@ if TYPE_CHECKING:
     help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file.",
 )
 @METHOD
-@click.option(
-    "--tolerance",
-    type=float,
-    default=1e-2,
-    show_default=True,
-    metavar="T",
-    help="Relative error of the attributions, and limit of the axioms.",
-)
+@tolerance_option("Relative error of the attributions, and limit of the axioms.")
 @click.option(
     "--check",
     "checks",
@@ -72,25 +70,10 @@ if TYPE_CHECKING:
 @PROVIDER
 @QUANTISED
 @THREADS
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Seed of directions, probes and drawn inputs.",
-)
-@click.option(
-    "--output",
-    "-o",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write .html or .json; again for more.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+@seed_option("Seed of directions, probes and drawn inputs.")
+@output_option("Write .html or .json; again for more.")
+@JSON
+@QUIET
 def verify(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **options: Any) -> int:
     """Check MODEL's gradients against finite differences, and a method against its axioms.
 
