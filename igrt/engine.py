@@ -202,7 +202,7 @@ class Engine:
     def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
         """How many rows a run of the gradient session takes."""
         lead = (1,) if self.batched else ()
-        arrays = {**paths.inputs, **paths.others}
+        arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
         shapes |= {r: shapes[n] for n, r in self.augmented.references.items()}
         lead = (1,) if self.output_batched else ()

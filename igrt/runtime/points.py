@@ -89,9 +89,9 @@ class Points:
         paths, count = self._paths, len(path)
         example = paths.example[path]
         feeds: dict[str, Array] = dict(paths.shared)
-        for name, inputs in paths.inputs.items():
+        for name, (inputs, baselines) in paths.ends.items():
             x = np.ascontiguousarray(inputs[example].reshape(count, -1))
-            b = np.ascontiguousarray(paths.baselines[name][baseline].reshape(count, -1))
+            b = np.ascontiguousarray(baselines[baseline].reshape(count, -1))
             out = np.empty_like(x)
             self._kernels.interpolate(b, x, np.arange(count), np.ascontiguousarray(alphas), out)
             shape = inputs.shape[1:]

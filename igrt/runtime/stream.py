@@ -58,6 +58,9 @@ class Paths:
         change: F(x) - F(x') per path, [paths] float64.
         references: Input of the model that is fed with the baseline, per attributed input.
         times_difference: Whether gradients are multiplied by x - x'.
+        moving: What the model is fed with along the path where that is not the attributed inputs:
+            values at the inputs, [examples, *shape] by name. A step graph begins at such tensors.
+        moving_baselines: The same at the baselines, [all baselines, *shape] by name.
     """
 
     inputs: Mapping[str, Array]
@@ -72,6 +75,16 @@ class Paths:
     change: Array
     references: Mapping[str, str] = field(default_factory=dict)
     times_difference: bool = True
+    moving: Mapping[str, Array] | None = None
+    moving_baselines: Mapping[str, Array] | None = None
+
+    @property
+    def ends(self) -> dict[str, tuple[Array, Array]]:
+        """Inputs and baselines of what the model is fed with along the path."""
+        at, begin = self.moving, self.moving_baselines
+        if at is None or begin is None:
+            at, begin = self.inputs, self.baselines
+        return {n: (x, begin[n]) for n, x in at.items()}
 
     def __len__(self) -> int:
         return len(self.example)
@@ -250,6 +263,12 @@ class _Work:
         dtype = {n: paths.inputs[n].dtype for n in self.names}
         self.x = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
         self.b = {n: np.zeros((self.slots, f), dtype[n]) for n, f in self.sizes.items()}
+        self.moving = {n: (self.x[n], self.b[n]) for n in self.names}
+        if paths.moving is not None:
+            room = {
+                n: np.zeros((2, self.slots, x[0].size), x.dtype) for n, x in paths.moving.items()
+            }
+            self.moving = {n: (r[0], r[1]) for n, r in room.items()}
         self.points: dict[str, Array] = {}
         self.values = {n: np.zeros((len(paths), *paths.inputs[n].shape[1:])) for n in self.names}
         self.error = np.zeros(len(paths))
@@ -262,6 +281,11 @@ class _Work:
             self.x[name][index] = paths.inputs[name][paths.example[path]].reshape(-1)
             self.b[name][index] = paths.baselines[name][paths.baseline[path]].reshape(-1)
             self.sums[name][index] = 0.0
+        if paths.moving is not None:
+            for name, (x, b) in paths.ends.items():
+                of_x, of_b = self.moving[name]
+                of_x[index] = x[paths.example[path]].reshape(-1)
+                of_b[index] = b[paths.baseline[path]].reshape(-1)
         tolerance = self.scheme.tolerance
         if not self.adaptive or tolerance is None:
             return None
@@ -308,14 +332,15 @@ class _Work:
     ) -> Feeds:
         paths, count = self.paths, len(rows)
         feeds: dict[str, Array] = dict(paths.shared)
-        for name in self.names:
+        ends = paths.ends
+        for name, (x, b) in self.moving.items():
             points = self.points.get(name)
             if points is None or len(points) < count:
-                points = np.empty((count, self.sizes[name]), self.x[name].dtype)
+                points = np.empty((count, x.shape[1]), x.dtype)
                 self.points[name] = points
             points = points[:count]
-            self.kernels.interpolate(self.b[name], self.x[name], slots, alphas, points)
-            shape = paths.inputs[name].shape[1:]
+            self.kernels.interpolate(b, x, slots, alphas, points)
+            shape = ends[name][0].shape[1:]
             feeds[name] = points.reshape((count, *shape) if paths.batched else shape)
         of_row = np.fromiter((busy[r.slot].path for r in rows), dtype=np.int64, count=count)
         for name, array in paths.others.items():

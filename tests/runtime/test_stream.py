@@ -1,6 +1,7 @@
 """The streaming loop on a session whose gradient is known in closed form."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,3 +176,20 @@ def test_large_inputs_are_integrated_by_nested_rules_and_report_no_less_than_the
     assert missed.evaluations.tolist() == [15, 255, 15]
     # up to the rounding of float32 gradients
     assert missed.error[1] == pytest.approx(100.0, rel=1e-5)
+
+
+def test_a_step_graph_is_fed_with_other_tensors_than_those_attributed():
+    p = paths()
+
+    class Step:
+        """The same cubic after a prefix h = 2x: fed with h, gives the gradient of x."""
+
+        provider = "FakeExecutionProvider"
+
+        def run(self, outputs, feeds):
+            assert set(feeds) == {"h", "ct"}
+            return [(3 * (feeds["h"] / 2) ** 2).astype(np.float32)]
+
+    ends = {"moving": {"h": 2 * p.inputs["x"]}, "moving_baselines": {"h": 2 * p.baselines["x"]}}
+    found = run(Step(), replace(p, **ends), scheme_for(None, 4, 1e-2))
+    np.testing.assert_allclose(found.values["x"], exact(p), rtol=1e-6)
