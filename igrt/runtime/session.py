@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from igrt.errors import InputError, ProviderError, did_you_mean
 from igrt.runtime.ort import onnxruntime, translated
+from igrt.runtime.watch import current_watch
 from igrt.specs import Array, Feeds
 
 log = logging.getLogger("igrt")
@@ -35,6 +36,10 @@ class Session(Protocol):
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
         """The named outputs for the given inputs."""
+        ...
+
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those; None where that cannot be."""
         ...
 
 
@@ -77,10 +82,43 @@ class OrtSession:
         """
         # a row of a vector is a NumPy scalar, which onnxruntime refuses
         arrays = {n: np.asarray(a) for n, a in feeds.items()}
+        made = _guarded(self._session.run, list(outputs), arrays)
+        return [np.asarray(a) for a in made]
+
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those.
+
+        Belongs to one thread at a time. It raises what `run` raises, and InternalError where an
+        output has another shape or type than its array.
+
+        Args:
+            feeds: C-contiguous arrays by input.
+            made: C-contiguous arrays by output.
+
+        Returns:
+            None where onnxruntime cannot share the arrays, such as texts.
+        """
+        value = onnxruntime().OrtValue.ortvalue_from_numpy
+        binding = self._session.io_binding()
         try:
-            return [np.asarray(a) for a in self._session.run(list(outputs), arrays)]
-        except Exception as error:
-            raise translated(error, doing="running the model") from None
+            for name, array in feeds.items():
+                binding.bind_ortvalue_input(name, value(array))
+            for name, array in made.items():
+                binding.bind_ortvalue_output(name, value(array))
+        except RuntimeError:
+            return None
+        return lambda: _guarded(self._session.run_with_iobinding, binding)
+
+
+def _guarded(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Run under the watch of this thread's call, with our errors in place of onnxruntime's."""
+    watch = current_watch()
+    try:
+        return run(*arguments, None if watch is None else watch.run_options)
+    except Exception as error:
+        if watch is not None:
+            watch.check()
+        raise translated(error, doing="running the model") from None
 
 
 def _create(model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
