@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from igrt.quadrature import AdaptivePath, Scheme
+from igrt.quadrature import AdaptivePath, HostGradients, Scheme
 from igrt.runtime.ledger import Piece, times_difference
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
@@ -140,9 +140,9 @@ class Kept:
         x, b = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in range(2))
         spacing = float(max(np.finfo(e[0].dtype).eps for e in ends))
         finest = _finest(b, x - b, spacing), _finest(x, x - b, spacing)
+        gradients = HostGradients(x - b, self._points.kernels)
         change = float(paths.change[path])
-        kernels = self._points.kernels
-        return AdaptivePath(self._tolerance, x - b, change, self._most, kernels, finest)
+        return AdaptivePath(self._tolerance, gradients, change, self._most, finest)
 
 
 def keeps(points: Points, scheme: Scheme, keep_bytes: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Self, final
 
@@ -43,7 +43,9 @@ class Watch:
     ) -> None:
         self._progress, self._deadline, self._cancel = progress, deadline, cancel
         self._over = threading.Event()
-        self._options: Any = None
+        self._lock = threading.Lock()
+        self._options: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._ended = False
         self._token: Token[Watch | None] | None = None
         self.done = 0
         """Gradient evaluations so far."""
@@ -67,16 +69,33 @@ class Watch:
         if error is not None:
             raise error
 
+    def run_options(self, entries: Mapping[str, str]) -> Any:
+        """Options of onnxruntime for runs of this call; None where they would say nothing.
+
+        Args:
+            entries: What else they say.
+        """
+        if not entries and not self._looks:
+            return None
+        key = tuple(entries.items())
+        with self._lock:
+            if key not in self._options:
+                options = onnxruntime().RunOptions()
+                options.log_severity_level = 4
+                for name, value in key:
+                    options.add_run_config_entry(name, value)
+                options.terminate = self._ended
+                self._options[key] = options
+            return self._options[key]
+
     @property
-    def run_options(self) -> Any:
-        """Options of onnxruntime for every run of this call; None where it cannot end early."""
-        return self._options
+    def _looks(self) -> bool:
+        """Whether there is anything to look at while the model runs."""
+        return self._deadline is not None or self._cancel is not None
 
     def __enter__(self) -> Self:
         self._token = _CURRENT.set(self)
-        if self._deadline is not None or self._cancel is not None:
-            self._options = onnxruntime().RunOptions()
-            self._options.log_severity_level = 4
+        if self._looks:
             threading.Thread(target=self._look, name="igrt-watch", daemon=True).start()
         return self
 
@@ -88,7 +107,10 @@ class Watch:
     def _look(self) -> None:
         while not self._over.wait(self._pause()):
             if self._reason() is not None:
-                self._options.terminate = True
+                with self._lock:
+                    self._ended = True
+                    for options in self._options.values():
+                        options.terminate = True
                 return
 
     def _pause(self) -> float:

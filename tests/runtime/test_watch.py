@@ -76,7 +76,7 @@ def test_a_watch_that_can_end_nothing_costs_no_thread(session):
     before = set(threading.enumerate())
     with Watch() as watch:
         assert current_watch() is watch
-        assert watch.run_options is None
+        assert watch.run_options({}) is None
         assert not set(threading.enumerate()) - before
         assert count(session, 3) == 3
     assert current_watch() is None
