@@ -40,17 +40,8 @@ ALLOWED = {
     "inputs": set(),
     "render": {"attribution"},
     "verify": {
-        *(
-            "attribution",
-            "baselines",
-            "derived",
-            "engine",
-            "explainer",
-            "graph",
-            "methods",
-            "render",
-        ),
-        *("runtime", "source", "targets"),
+        *("attribution", "baselines", "derived", "engine", "explainer", "graph", "methods"),
+        *("render", "runtime", "source", "targets"),
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "render"),

@@ -12,7 +12,7 @@ import numpy as np
 
 from igrt.errors import DeadlineExceeded, InternalError, NonFiniteError, OutOfMemory
 from igrt.kernels import KernelSet
-from igrt.quadrature import AdaptivePath, Scheme
+from igrt.quadrature import AdaptivePath, HostGradients, Scheme
 from igrt.runtime.session import Session
 from igrt.specs import Array, Feeds
 
@@ -295,7 +295,8 @@ class _Work:
         of_ends = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in (1, 0))
         low, high = (_finest(end, displacement, spacing) for end in of_ends)
         change = float(paths.change[path])
-        return AdaptivePath(tolerance, displacement, change, self.most, self.kernels, (low, high))
+        gradients = HostGradients(displacement, self.kernels)
+        return AdaptivePath(tolerance, gradients, change, self.most, (low, high))
 
     def run(self, rows: Sequence[_Row], busy: Mapping[int, _Slot]) -> None:
         """Evaluate the gradient at some points and add it to the sums."""
