@@ -50,6 +50,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
+        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
     """
 
     part: onnx.ModelProto
@@ -62,11 +63,13 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
+    rounded: Callable[[onnx.ModelProto, Augmented], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._forward: Session | None = None
         self._gradient: Session | None = None
+        self._exact: Session | None = None
         self._augmented: Augmented | None = None
         self._lean: onnx.ModelProto | None = None
         self._row_bytes: dict[Shapes, int] = {}
@@ -108,11 +111,22 @@ class Engine:
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
-        lean = self.lean
+        if self.rounded is None:
+            return self.exact
+        lean, augmented = self.lean, self.augmented
         with self._lock:
             if self._gradient is None:
-                self._gradient = self.session(lean)
+                self._gradient = self.rounded(lean, augmented)
             return self._gradient
+
+    @property
+    def exact(self) -> Session:
+        """The same in the precision of the model."""
+        lean = self.lean
+        with self._lock:
+            if self._exact is None:
+                self._exact = self.session(lean)
+            return self._exact
 
     def constant(self, *, from_zero: bool) -> bool:
         """Whether the gradient is the same everywhere on a path (`constant_gradient`)."""

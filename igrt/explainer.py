@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
@@ -31,19 +31,24 @@ from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes, rows_apart
+from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.runtime.inside import integrate_inside
 from igrt.runtime.plan import plan
 from igrt.runtime.points import Points
+from igrt.runtime.providers import Cuda
 from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session, full_name
+from igrt.runtime.session import OrtSession, Session
 from igrt.runtime.stream import Integrals, Paths, Progress, integrate
 from igrt.specs import Array, Display, Feeds, TensorSpec
 from igrt.stage import Batching, NotRows, batching
 from igrt.stage.cut import cut
+from igrt.stage.half import half
 from igrt.targets import Target
 from igrt.vjp import advice
-from igrt.vjp.augment import differentiable
+from igrt.vjp.augment import Augmented, differentiable
+
+_CUDA = Cuda()
 
 
 @final
@@ -62,6 +67,9 @@ class Explainer:
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
+        precision: Of the gradients: ``float32``, ``tf32`` (on CUDA: products of matrices with 10
+            bits of mantissa) or ``fp16`` (these and what lies between in float16). What is below
+            float32 is compared with it on every path, and the difference is part of the error.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -80,6 +88,7 @@ class Explainer:
         memory: int | None = None,
         threads: int | None = None,
         quantised: str = STRAIGHT_THROUGH,
+        precision: str = "float32",
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(
@@ -87,7 +96,8 @@ class Explainer:
                 hint="leave it out to have it chosen",
             )
         plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
-        full_name(provider)
+        check(precision, provider)
+        self._precision = precision
         self._source = load(model)
         self._provider, self._memory, self._threads = provider, memory, threads
         normal = widen_ends(normalize(self._source.model, quantised))
@@ -273,8 +283,12 @@ class Explainer:
             "progress": progress,
             "deadline": None if deadline is None else start + deadline,
         }
-        with engine.locating():
+        with ranging(self._precision), engine.locating():
             found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
+            rounding: dict[str, Any] = {}
+            if self._precision != "float32":
+                compared = Rounding(self._precision, engine, select("cpu"), run)
+                found, rounding["precision"] = compared.added(found, paths)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
@@ -301,6 +315,7 @@ class Explainer:
                 baselines=_described(baselines),
                 chunk=found.chunk,
                 batching=engine.note,
+                **rounding,
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -385,7 +400,7 @@ class Explainer:
                 part = prune(self._normal, [self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also = wrt
+                opened.also, opened.rounded = wrt, self._rounded
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -476,14 +491,31 @@ class Explainer:
                 self._prologue = self._session(prune(self._normal, self._inner))
             return self._prologue
 
-    def _session(self, model: onnx.ModelProto) -> OrtSession:
+    def _session(self, model: onnx.ModelProto, cuda: Cuda = _CUDA) -> OrtSession:
         pin_ir_version(model)
         return OrtSession(
             serialise(model),
             folder=self._source.folder,
             provider=self._provider,
             threads=self._threads,
+            cuda=cuda,
         )
+
+    @property
+    def _rounded(self) -> Callable[[onnx.ModelProto, Augmented], Session] | None:
+        """What loads gradient graphs in a precision below float32."""
+        if self._precision == "float32":
+            return None
+
+        def session(model: onnx.ModelProto, augmented: Augmented) -> Session:
+            if self._precision == "fp16":
+                model = half(model, augmented.cotangent, augmented.gradients.values())
+            opened = self._session(model, Cuda(tf32=self._precision == "tf32"))
+            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
+                check("tf32", opened.provider)
+            return opened
+
+        return session
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -493,6 +525,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
+                self._engine.rounded = self._rounded
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
@@ -524,6 +557,7 @@ def explain(
     memory: int | None = None,
     threads: int | None = None,
     quantised: str = STRAIGHT_THROUGH,
+    precision: str = "float32",
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
@@ -535,6 +569,7 @@ def explain(
         memory=memory,
         threads=threads,
         quantised=quantised,
+        precision=precision,
     )
     return explainer.explain(inputs, **options)
 

@@ -26,9 +26,10 @@ ALLOWED = {
     "feeds": {"stage"},
     "engine": {"graph", "runtime", "stage", "vjp"},
     "placed": {"engine", "runtime", "stage"},
+    "precision": {"engine", "kernels", "runtime"},
     "explainer": {
         *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
-        *("placed", "quadrature", "runtime", "stage", "targets", "vjp"),
+        *("placed", "precision", "quadrature", "runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
     "export": {"attribution", "graph", "vjp"},

@@ -113,7 +113,8 @@ class _Half:
         """Operands that are to be float16; None where the node stays as it is."""
         if node.op_type in _PRODUCTS:
             places = [i for i, n in enumerate(node.input) if n]
-            return places if all(self._is_float(node.input[i]) for i in places) else None
+            fit = (self._is_float(node.input[i]) and self._has_range(node.input[i]) for i in places)
+            return places if all(fit) else None
         if node.domain not in ("", "ai.onnx") or node.op_type not in _FOLLOWING:
             return None
         listed = _FOLLOWING[node.op_type]
@@ -133,6 +134,14 @@ class _Half:
 
     def _value(self, name: str) -> Array | None:
         return self.graph.constant(name)
+
+    def _has_range(self, name: str) -> bool:
+        """Whether a weight is within float16; what is not stored in the model is trusted to be."""
+        tensor = self.graph.initializers.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
+            return True
+        weight = numpy_helper.to_array(tensor)
+        return bool((np.abs(weight[np.isfinite(weight)]) <= _LARGEST).all())
 
     def _fits(self, name: str) -> bool:
         size = np.abs(np.asarray(self._value(name), dtype=np.float64))
