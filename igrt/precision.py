@@ -100,7 +100,7 @@ class Rounding:
         count, engine = len(paths), self._engine
         path = np.repeat(np.arange(count), len(_ALPHAS))
         alphas = np.tile(_ALPHAS, count)
-        outputs = dict(engine.augmented.gradients)
+        outputs = dict(engine.lean.gradients)
         apart, size = np.zeros(count), np.zeros(count)
         low, exact = (
             Points(session, self._kernels, paths, **self._run).run(

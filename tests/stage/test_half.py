@@ -45,7 +45,7 @@ ATTENTION = (
 
 def test_products_are_narrow_and_exponentials_are_not() -> None:
     w = np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)
-    made = half(model(ATTENTION, w=w), None, [])
+    made = half(model(ATTENTION, w=w), "", [])
     found = types(made)
     assert {n for n, t in found.items() if t == "FLOAT16"} == {"MatMul", "Transpose", "Relu"}
     assert found["Softmax"] == found["Tanh"] == "FLOAT"
@@ -56,7 +56,7 @@ def test_products_are_narrow_and_exponentials_are_not() -> None:
 def test_it_computes_what_numpy_does_with_rounded_operands() -> None:
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(5, 8)).astype(np.float32), rng.normal(size=(8, 3)).astype(np.float32)
-    made = half(model("g (float[5,8] x) => (float[5,3] y) { y = MatMul(x, w) }", w=w), None, [])
+    made = half(model("g (float[5,8] x) => (float[5,3] y) { y = MatMul(x, w) }", w=w), "", [])
     # ONNX's reference rounds where the graph says so; onnxruntime's CPU leaves casts out in pairs
     found = ReferenceEvaluator(made).run(None, {"x": x})[0]
     narrow_x, narrow_w = (a.astype(np.float16).astype(np.float64) for a in (x, w))
@@ -86,7 +86,7 @@ def test_constants_that_float16_lacks_keep_their_node_wide() -> None:
     text = "g (float[2,3] x) => (float[2,3] y) { h = MatMul(x, w) y = Add(h, c) }"
     w = np.eye(3, dtype=np.float32)
     for value, kind in ((1.5, "FLOAT16"), (1e6, "FLOAT"), (1e-9, "FLOAT")):
-        made = half(model(text, w=w, c=np.asarray(value, np.float32)), None, [])
+        made = half(model(text, w=w, c=np.asarray(value, np.float32)), "", [])
         assert types(made)["Add"] == kind
         x = np.ones((2, 3), np.float32)
         np.testing.assert_allclose(run(made, x, "y"), 1 + value, rtol=1e-3)
@@ -94,7 +94,7 @@ def test_constants_that_float16_lacks_keep_their_node_wide() -> None:
 
 def test_a_weight_beyond_float16_keeps_its_product_wide() -> None:
     w = np.asarray([[1, 0], [0, 1e6]], np.float32)
-    made = half(model("g (float[1,2] x) => (float[1,2] y) { y = MatMul(x, w) }", w=w), None, [])
+    made = half(model("g (float[1,2] x) => (float[1,2] y) { y = MatMul(x, w) }", w=w), "", [])
     assert types(made) == {"MatMul": "FLOAT"}
 
 
@@ -105,12 +105,12 @@ def test_other_types_and_bodies_stay_as_they_are() -> None:
         "else_branch = e () => (float[2,2] b) { b = Neg(h) }> }"
     )
     w = np.asarray([[1, 2], [3, 4]], np.float32)
-    made = half(model(text, w=w), None, [])
+    made = half(model(text, w=w), "", [])
     x = np.eye(2, dtype=np.float32)
     assert run(made, x, "y", c=np.asarray(True)).tolist() == (w @ w).tolist()
     text = "g (int32[2,2] x) => (int32[2,2] y) { y = MatMul(x, w) }"
     whole = model(text, w=w.astype(np.int32))
-    assert half(whole, None, []).SerializeToString() == whole.SerializeToString()
+    assert half(whole, "", []).SerializeToString() == whole.SerializeToString()
 
 
 def test_external_weights_are_cast_where_they_lie(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_external_weights_are_cast_where_they_lie(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(w.tobytes())
     made = model("g (float[1,3] x) => (float[1,3] y) { y = MatMul(x, w) }")
     made.graph.initializer.append(weight)
-    narrow = half(made, None, [])
+    narrow = half(made, "", [])
     assert [n.op_type for n in narrow.graph.node] == ["Cast", "Cast", "MatMul", "Cast"]
     session = OrtSession(serialise(narrow), folder=tmp_path, provider="cpu")
     x = np.ones((1, 3), np.float32)
@@ -133,7 +133,7 @@ def test_a_product_of_onnxruntimes_own_is_one_too() -> None:
     made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     fused = helper.make_node("FusedMatMul", ["x", "w"], ["h"], domain="com.microsoft", transB=1)
     made.graph.node.extend([fused, helper.make_node("Relu", ["h"], ["y"])])
-    narrow = half(made, None, [])
+    narrow = half(made, "", [])
     assert [n.op_type for n in narrow.graph.node] == ["Cast", "FusedMatMul", "Relu", "Cast"]
     x = np.asarray([[1, -2, 3], [4, 5, -6]], np.float32)
     session = OrtSession(serialise(narrow), provider="cpu")
