@@ -13,9 +13,10 @@ import numpy as np
 from igrt.derived import Derived
 from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
 from igrt.rows import Batching, NotRows
+from igrt.runtime.paths import Paths
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
-from igrt.runtime.stream import UNBOUNDED, Paths
+from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 
 _SAME = 1e-3

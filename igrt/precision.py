@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
 
-from igrt.engine import Engine
 from igrt.errors import InputError, NonFiniteError, ProviderError, did_you_mean
-from igrt.kernels import KernelSet
-from igrt.runtime.points import Points, flat_rows
+from igrt.runtime.paths import Integrals, Paths
+from igrt.runtime.points import Points
 from igrt.runtime.session import full_name
-from igrt.runtime.stream import Integrals, Paths
 from igrt.specs import Array
 
 NAMES = ("float32", "tf32", "fp16")
@@ -63,15 +61,16 @@ class Rounding:
 
     Args:
         precision: Its name.
-        engine: The model, with both gradient sessions.
-        kernels: Path kernels.
-        run: Further arguments of `Points`.
+        rounded: The model in this precision.
+        exact: The model in float32.
+        names: Attributed tensors, in the order of the first outputs.
     """
 
     def __init__(
-        self, precision: str, engine: Engine, kernels: KernelSet, run: dict[str, Any]
+        self, precision: str, rounded: Points, exact: Points, names: Sequence[str]
     ) -> None:
-        self._precision, self._engine, self._kernels, self._run = precision, engine, kernels, run
+        self._precision, self._names = precision, names
+        self._rounded, self._exact = rounded, exact
 
     def added(self, found: Integrals, paths: Paths) -> tuple[Integrals, dict[str, Any]]:
         """The integrals with the rounding in their error, and what the provenance says of it.
@@ -97,28 +96,27 @@ class Rounding:
 
     def _compared(self, paths: Paths) -> tuple[Array, Array]:
         """Σ over the points of ‖d·(ĝ - g)‖₁ and of ‖d·g‖₁, per path."""
-        count, engine = len(paths), self._engine
-        path = np.repeat(np.arange(count), len(_ALPHAS))
-        alphas = np.tile(_ALPHAS, count)
-        outputs = dict(engine.lean.gradients)
-        apart, size = np.zeros(count), np.zeros(count)
-        low, exact = (
-            Points(session, self._kernels, paths, **self._run).run(
-                list(outputs.values()), path, paths.baseline[path], alphas
+        path = np.repeat(np.arange(len(paths)), len(_ALPHAS))
+        alphas = np.tile(_ALPHAS, len(paths))
+        apart, size = np.zeros(len(paths)), np.zeros(len(paths))
+        for start in range(0, len(path), self._exact.chunk):
+            part = slice(start, start + self._exact.chunk)
+            low, true = (
+                self._at(p, path[part], alphas[part]) for p in (self._rounded, self._exact)
             )
-            for session in (engine.gradient, engine.exact)
-        )
-        for (part, rounded, _), (other, true, _) in zip(low, exact, strict=True):
-            assert part == other
-            for name, a, b in zip(outputs, rounded, true, strict=True):
+            for name, rounded, exact in zip(self._names, low, true, strict=True):
                 scale = self._scale(paths, name, path[part])
-                features = a.size // len(path[part])
-                first, second = (
-                    flat_rows(name, g, len(path[part]), features).astype(np.float64) for g in (a, b)
-                )
-                for total, what in ((apart, first - second), (size, second)):
+                for total, what in ((apart, rounded - exact), (size, exact)):
                     np.add.at(total, path[part], (scale * np.abs(what)).sum(axis=1))
         return apart, size
+
+    def _at(self, points: Points, path: Array, alphas: Array) -> list[Array]:
+        """Gradients at some points, [points, features] float64 each."""
+        found: list[list[Array]] = []
+        for _, lane in points.run(path, points.paths.baseline[path], alphas):
+            made = lane.read()[: len(self._names)]
+            found.append([m.astype(np.float64) for m in made])
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     @staticmethod
     def _scale(paths: Paths, name: str, path: Array) -> Array | float:

@@ -31,7 +31,7 @@ ALLOWED = {
     "feeds": {"rows"},
     "engine": {"derived", "graph", "rows", "runtime", "stage"},
     "placed": {"engine", "rows", "runtime"},
-    "precision": {"engine", "kernels", "runtime"},
+    "precision": {"runtime"},
     "explainer": {
         *("attribution", "baselines", "cache", "derived", "engine", "feeds", "kernels", "methods"),
         *("placed", "precision", "quadrature", "rows", "runtime", "source", "targets"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -15,6 +15,7 @@ import numpy as np
 from igrt.errors import InputError, ProviderError, did_you_mean
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.providers import Cuda
+from igrt.runtime.watch import Watch, current_watch
 from igrt.specs import Array, Feeds
 
 log = logging.getLogger("igrt")
@@ -46,6 +47,10 @@ class Session(Protocol):
         """The named outputs for the given inputs."""
         ...
 
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those; None where that cannot be."""
+        ...
+
 
 @final
 class OrtSession:
@@ -74,10 +79,8 @@ class OrtSession:
     ) -> None:
         self._session, self.no_graph = _create(model, folder, provider, threads, cuda)
         """Why runs are not captured into a CUDA graph, in words; empty where they are."""
-        self._options: Any = None
-        if not self.no_graph:  # a captured run reads the buffers it was captured with
-            self._options = onnxruntime().RunOptions()
-            self._options.add_run_config_entry("gpu_graph_id", "-1")
+        # a captured run reads the buffers it was captured with
+        self._apart = {} if self.no_graph else {"gpu_graph_id": "-1"}
 
     @property
     def provider(self) -> str:
@@ -105,11 +108,55 @@ class OrtSession:
         """
         # a row of a vector is a NumPy scalar, which onnxruntime refuses
         arrays = {n: np.asarray(a) for n, a in feeds.items()}
+        made = _guarded(self._session.run, list(outputs), arrays, entries=self._apart)
+        return [np.asarray(a) for a in made]
+
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those.
+
+        Belongs to one thread at a time. It raises what `run` raises, and InternalError where an
+        output has another shape or type than its array.
+
+        Args:
+            feeds: C-contiguous arrays by input.
+            made: C-contiguous arrays by output.
+
+        Returns:
+            None where onnxruntime cannot share the arrays, such as texts.
+        """
+        value = onnxruntime().OrtValue.ortvalue_from_numpy
+        binding = self._session.io_binding()
         try:
-            found = self._session.run(list(outputs), arrays, self._options)
-            return [np.asarray(a) for a in found]
-        except Exception as error:
-            raise translated(error, doing="running the model") from None
+            for name, array in feeds.items():
+                binding.bind_ortvalue_input(name, value(array))
+            for name, array in made.items():
+                binding.bind_ortvalue_output(name, value(array))
+        except RuntimeError:
+            return None
+        return lambda: _guarded(self._session.run_with_iobinding, binding)
+
+
+_NONE: Mapping[str, str] = {}
+
+
+def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str] = _NONE) -> Any:
+    """Run under the watch of this thread's call, with our errors in place of onnxruntime's.
+
+    Args:
+        run: Method of a session.
+        arguments: Its arguments but the last, which is run options.
+        entries: What these options say.
+    """
+    watch = current_watch() or _UNWATCHED
+    try:
+        return run(*arguments, watch.run_options(entries))
+    except Exception as error:
+        watch.check()
+        raise translated(error, doing="running the model") from None
+
+
+_UNWATCHED = Watch()
+"""For runs that belong to no call."""
 
 
 def _create(
