@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Self, final
 
@@ -45,6 +46,7 @@ class Watch:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._options: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._stops: list[Callable[[], None]] = []
         self._ended = False
         self._token: Token[Watch | None] | None = None
         self._outer: Watch | None = None
@@ -81,9 +83,7 @@ class Watch:
             return None
         key = tuple(entries.items())
         with self._lock:
-            if self._thread is None and self._looks:
-                self._thread = threading.Thread(target=self._look, name="igrt-watch", daemon=True)
-                self._thread.start()
+            self._begin_to_look()
             if key not in self._options:
                 options = onnxruntime().RunOptions()
                 options.log_severity_level = 4
@@ -92,6 +92,25 @@ class Watch:
                 options.terminate = self._ended
                 self._options[key] = options
             return self._options[key]
+
+    @contextmanager
+    def ending(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Where something else than a run can be ended early, and how."""
+        with self._lock:
+            self._begin_to_look()
+            self._stops.append(stop)
+            if self._ended:
+                stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stops.remove(stop)
+
+    def _begin_to_look(self) -> None:
+        if self._thread is None and self._looks:
+            self._thread = threading.Thread(target=self._look, name="igrt-watch", daemon=True)
+            self._thread.start()
 
     @property
     def _looks(self) -> bool:
@@ -116,6 +135,8 @@ class Watch:
                     self._ended = True
                     for options in self._options.values():
                         options.terminate = True
+                    for stop in self._stops:
+                        stop()
                 return
 
     def _pause(self) -> float:
