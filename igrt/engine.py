@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
-import onnx
 
+from igrt.derived import Derived
 from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
-from igrt.graph import Graph
-from igrt.graph.emit import PREFIX
-from igrt.graph.learn import exposing, unranked, with_ranks
-from igrt.graph.nonfinite import watch
-from igrt.graph.prune import prune
+from igrt.rows import Batching, NotRows
+from igrt.runtime.paths import Paths
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
-from igrt.runtime.stream import UNBOUNDED, Paths
+from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
-from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
-from igrt.vjp.augment import Augmented, differentiate
 
 _SAME = 1e-3
 """Relative difference up to which a row gives the same output alone and in a batch: float32 sums
@@ -30,8 +25,35 @@ in another order differ by some 1e-6; a row that leaks into another differs by o
 
 _FORWARD_ROWS = 32
 
-SessionMaker = Callable[[onnx.ModelProto], Session]
+SessionMaker = Callable[[Derived], Session]
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GradientGraph:
+    """A gradient graph, and how it is fed and read.
+
+    Args:
+        model: The graph; its outputs are gradients.
+        dtype: Element type of the explained output.
+        cotangent: Name of the cotangent input, in the shape of that output.
+        gradients: Name of the gradient output per attributed tensor.
+        references: Name of the input for the baseline per attributed tensor, where the rules
+            compare with one; else empty.
+        fed: Inputs of the graph.
+        constant: Whether the gradient is the same everywhere on a straight path.
+        constant_from_zero: The same where the path begins at zero.
+    """
+
+    model: Derived
+    dtype: str
+    cotangent: str
+    gradients: Mapping[str, str]
+    references: Mapping[str, str]
+    fed: Sequence[str]
+    constant: bool
+    constant_from_zero: bool
 
 
 @final
@@ -52,7 +74,7 @@ class Engine:
         also: Further tensors that the gradient session gives.
     """
 
-    part: onnx.ModelProto
+    part: Derived
     of: str
     wrt: tuple[str, ...]
     session: SessionMaker
@@ -67,10 +89,8 @@ class Engine:
         self._lock = threading.Lock()
         self._forward: Session | None = None
         self._gradient: Session | None = None
-        self._augmented: Augmented | None = None
-        self._lean: onnx.ModelProto | None = None
+        self._lean: GradientGraph | None = None
         self._row_bytes: dict[Shapes, int] = {}
-        self._constant: dict[bool, bool] = {}
         self._others: dict[Sweep, Engine] = {}
 
     def under(self, sweep: Sweep) -> Engine:
@@ -83,26 +103,19 @@ class Engine:
             return self._others[sweep]
 
     @property
-    def augmented(self) -> Augmented:
-        """The model with its gradient graph."""
-        with self._lock:
-            if self._augmented is None:
-                self._augmented = differentiate(
-                    self.part, wrt=self.wrt, of=self.of, sweep=self.sweep
-                )
-            return self._augmented
-
-    @property
-    def lean(self) -> onnx.ModelProto:
-        """The augmented model without what the gradients do not need.
-
-        onnxruntime runs every node, so the explained output itself goes, too.
-        """
-        augmented = self.augmented
+    def lean(self) -> GradientGraph:
+        """The gradient graph."""
         with self._lock:
             if self._lean is None:
-                wanted = [*augmented.gradients.values(), *self.also]
-                self._lean = prune(augmented.model, wanted)
+                model = self.part.then(
+                    "gradients",
+                    of=self.of,
+                    wrt=self.wrt,
+                    rules=self.sweep.rules,
+                    epsilon=self.sweep.epsilon,
+                    also=self.also,
+                )
+                self._lean = GradientGraph(model, **model.facts)
             return self._lean
 
     @property
@@ -111,16 +124,8 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._gradient is None:
-                self._gradient = self.session(lean)
+                self._gradient = self.session(lean.model)
             return self._gradient
-
-    def constant(self, *, from_zero: bool) -> bool:
-        """Whether the gradient is the same everywhere on a path (`constant_gradient`)."""
-        lean = self.lean
-        with self._lock:
-            if from_zero not in self._constant:
-                self._constant[from_zero] = constant_gradient(lean, self.wrt, from_zero=from_zero)
-            return self._constant[from_zero]
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""
@@ -181,16 +186,19 @@ class Engine:
         try:
             yield
         except NonFiniteError as error:
-            raise self._located(error, self.lean) from None
+            raise self._located(error, self.lean.model) from None
 
-    def _located(self, error: NonFiniteError, model: onnx.ModelProto) -> NonFiniteError:
+    def _located(self, error: NonFiniteError, model: Derived) -> NonFiniteError:
         """The error with the first tensor that is not finite; runs its one row once more."""
         if error.feeds is None:
             return error
+        from igrt.graph.emit import PREFIX
+        from igrt.graph.nonfinite import watch
+
         try:
-            seen = watch(model, apart=PREFIX, bound=UNBOUNDED)
+            seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
-            counts = self.session(seen.model).run(names, error.feeds)
+            counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -204,14 +212,17 @@ class Engine:
         lead = (1,) if self.batched else ()
         arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
-        shapes |= {r: shapes[n] for n, r in self.augmented.references.items()}
+        shapes |= {r: shapes[n] for n, r in self.lean.references.items()}
         lead = (1,) if self.output_batched else ()
-        shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        shapes[self.lean.cotangent] = (*lead, *paths.cotangents.shape[1:])
         shapes |= {n: a.shape for n, a in paths.shared.items()}
         # shape inference of the whole model, so only once for inputs of the same shapes
         key = tuple(sorted(shapes.items()))
         if key not in self._row_bytes:
-            self._row_bytes[key] = row_bytes(self.lean, shapes)
+            model = self.lean.model
+            self._row_bytes[key] = model.fact(
+                "row_bytes", lambda: _row_bytes(model, shapes), shapes=key
+            )
         return plan(
             row_bytes=self._row_bytes[key],
             memory=memory,
@@ -221,7 +232,7 @@ class Engine:
 
 
 def open_engine(
-    part: onnx.ModelProto,
+    part: Derived,
     of: str,
     wrt: tuple[str, ...],
     session: SessionMaker,
@@ -262,7 +273,7 @@ def open_engine(
         return alone
     together, note = alone, "independent"
     if layout.fixed:
-        freed = free_batch(part, frozenset(probe))
+        freed = part.then("freed", names=sorted(probe))
         note += ", after making the fixed batch free"
         together = Engine(freed, of, wrt, session, note)
     else:
@@ -273,16 +284,39 @@ def open_engine(
     return together
 
 
-def _ranked(part: onnx.ModelProto, session: SessionMaker, feeds: Feeds) -> onnx.ModelProto:
+def _row_bytes(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    from igrt.stage import row_bytes
+
+    return row_bytes(model.proto, shapes)
+
+
+def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     """The part with the numbers of axes that its gradient needs and inference does not find."""
-    open_ends = unranked(Graph(part))
+    open_ends = part.fact("unranked", lambda: _unranked(part))
     if not open_ends:
         return part
-    try:
-        made = session(exposing(part, open_ends)).run(open_ends, feeds)
-    except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
-        return part
-    return with_ranks(part, dict(zip(open_ends, made, strict=True)))
+
+    def ranks() -> dict[str, list[Any]]:
+        try:
+            made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
+            return {}
+        return {
+            n: [a.dtype.name, a.ndim]
+            for n, a in zip(open_ends, made, strict=True)
+            if a.dtype.kind not in "OUS"
+        }
+
+    shapes = sorted((n, a.dtype.name, a.shape) for n, a in feeds.items())
+    found = part.fact("ranks", ranks, shapes=shapes)
+    return part.then("ranked", ranks=found) if found else part
+
+
+def _unranked(part: Derived) -> list[str]:
+    from igrt.graph import Graph
+    from igrt.graph.learn import unranked
+
+    return unranked(Graph(part.proto))
 
 
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
@@ -301,4 +335,4 @@ def agree(found: Array, alone: Array) -> bool:
     return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
 
 
-__all__ = ["Engine", "agree", "open_engine"]
+__all__ = ["Engine", "GradientGraph", "agree", "open_engine"]

@@ -6,44 +6,40 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
-import onnx
 
 from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, of_any_example
+from igrt.cache import CacheLike
+from igrt.derived import Derived, derived
 from igrt.engine import Engine, agree, open_engine
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
-from igrt.graph import Graph, load, serialise
-from igrt.graph.load import ModelLike
-from igrt.graph.normalize import normalize
-from igrt.graph.normalize.bfloat16 import widen_ends
-from igrt.graph.normalize.opset import pin_ir_version
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
-from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
+from igrt.rows import Batching, NotRows, batching
 from igrt.runtime.inside import integrate_inside
+from igrt.runtime.lane import Output
+from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import plan
 from igrt.runtime.points import Points
 from igrt.runtime.sample import sample
 from igrt.runtime.session import OrtSession, Session, full_name
-from igrt.runtime.stream import Integrals, Paths, Progress, integrate
-from igrt.specs import Array, Display, Feeds, TensorSpec
-from igrt.stage import Batching, NotRows, batching
-from igrt.stage.cut import cut
+from igrt.runtime.stream import integrate
+from igrt.runtime.watch import Progress, Watch
+from igrt.source import ModelLike, read
+from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.targets import Target
-from igrt.vjp import advice
-from igrt.vjp.augment import differentiable
 
 
 @final
@@ -62,6 +58,8 @@ class Explainer:
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
+        cache: Whether the graphs made of the model are kept on disk for the next process: True
+            for the user's cache folder, or a folder. The results are the same.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -80,6 +78,7 @@ class Explainer:
         memory: int | None = None,
         threads: int | None = None,
         quantised: str = STRAIGHT_THROUGH,
+        cache: CacheLike = False,
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(
@@ -88,29 +87,21 @@ class Explainer:
             )
         plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
         full_name(provider)
-        self._source = load(model)
+        self._given = read(model)
         self._provider, self._memory, self._threads = provider, memory, threads
-        normal = widen_ends(normalize(self._source.model, quantised))
-        self._quantised = quantised if is_quantised(self._source.model) else None
-        graph = Graph(normal)
-        self._normal, self._graph = normal, graph
-        found = differentiable(normal, wrt=wrt, of=of)
-        self.of: TensorSpec = found.of
+        self._loaded = derived(self._given, cache)
+        self._normal = self._loaded.then("normal", quantised=quantised)
+        self._part = self._normal.then("explained", of=of, wrt=None if wrt is None else list(wrt))
+        known = self._part.facts
+        self.of: TensorSpec = _spec(known["of"])
         """Spec of the explained output."""
-        self._cut = advice.cut_paths(found.graph, found.found)
-        self.wrt: tuple[TensorSpec, ...] = found.wrt
+        self.wrt: tuple[TensorSpec, ...] = tuple(_spec(s) for s in known["wrt"])
         """Specs of the attributed tensors."""
-        for spec in (self.of, *self.wrt):
-            if spec.dtype == "bfloat16":  # inputs and outputs were widened
-                raise InputError(
-                    f"{spec} is an inner bfloat16 tensor, which NumPy cannot hold",
-                    hint="name a neighbour in float32, an input or an output; or use igrt.augment",
-                )
-        names = [s.name for s in self.wrt]
-        self._inner = [n for n in names if n in graph.producers]
-        self._part = (
-            cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
-        )
+        self.inputs: tuple[TensorSpec, ...] = tuple(_spec(s) for s in known["inputs"])
+        """Specs of the model's inputs."""
+        self._inner: list[str] = known["inner"]
+        self._cut: list[str] = known["cut"]
+        self._quantised = quantised if self._loaded.facts["quantised"] else None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._layout: Batching | None = None
@@ -119,14 +110,9 @@ class Explainer:
         self._sequence: bool | None = None
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the model's inputs."""
-        return self._graph.inputs
-
-    @property
     def _batching(self) -> Batching:
         """Which inputs have a batch axis: those attributed must, else no row can be told apart."""
-        inputs = self._graph.inputs
+        inputs = self.inputs
         fed = {s.name for s in inputs}
         attributed = fed.intersection(s.name for s in self.wrt)
         floats = {s.name for s in inputs if s.is_float}
@@ -135,7 +121,7 @@ class Explainer:
     def _layout_of(self, inputs: Feeds | Any) -> Batching:
         """The batching for some inputs: an only axis may be a batch of numbers, or a sequence."""
         layout = self._batching
-        if {s.rank for s in self._graph.inputs if s.name in layout.inputs} != {1}:
+        if {s.rank for s in self.inputs if s.name in layout.inputs} != {1}:
             return layout
         if self._sequence is None:
             self._sequence = not self._apart(inputs, layout)
@@ -144,12 +130,12 @@ class Explainer:
     def _apart(self, inputs: Feeds | Any, layout: Batching) -> bool:
         """Whether two elements along the only axis of the inputs give what each gives alone."""
         try:
-            feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
+            feeds, _ = example_feeds(self.inputs, inputs, layout)
         except InputError:  # one axis more, for instance: examples of sequences
             return False
-        part = prune(self._normal, [self.of.name], keep_inputs=False)
+        part = self._normal.then("pruned", outputs=[self.of.name], keep_inputs=False)
         pair = {}
-        for spec in Graph(part).inputs:
+        for spec in map(_spec, part.facts["fed"]):
             a = feeds[spec.name]
             last = (0.5 * a[-1:]).astype(a.dtype) if spec.is_float else a[-1:]
             pair[spec.name] = np.concatenate([a[:1], last]) if spec.name in layout.inputs else a[0]
@@ -187,6 +173,7 @@ class Explainer:
         seed: int = 0,
         progress: Progress | None = None,
         deadline: float | None = None,
+        cancel: threading.Event | None = None,
         display: Display | None = None,
     ) -> Attribution:
         """Attribute the target's score to the inputs.
@@ -208,21 +195,56 @@ class Explainer:
             internal_batch_size: Rows per run; chosen from the memory budget by default.
             seed: Seed of methods that draw at random; recorded in the result.
             progress: Called with the evaluations done and planned, after every run.
-            deadline: Seconds after which to give up.
+            deadline: Seconds after which to give up, within one operator of the model.
+            cancel: Set it from another thread to give up likewise.
             display: Labels, names and pictures to show beside the numbers.
 
         Raises:
             InputError: If an argument or an array is not usable.
             NonFiniteError: If an output or a gradient is NaN or infinite.
             DeadlineExceeded: If the deadline passed.
+            Cancelled: If `cancel` was set.
         """
-        start = time.monotonic()
         if deadline is not None and not (isinstance(deadline, Real) and deadline > 0):
             raise InputError(
                 f"deadline must be a positive number of seconds, not {deadline!r}",
                 hint="leave it out to take as long as it takes",
             )
-        chosen = methods.named(method)
+        if cancel is not None and not isinstance(cancel, threading.Event):
+            raise InputError(
+                f"cancel must be a threading.Event, not {cancel!r}", hint="set() it to give up"
+            )
+        end = None if deadline is None else time.monotonic() + deadline
+        with Watch(progress=progress, deadline=end, cancel=cancel) as watch:
+            return self._explain(
+                inputs,
+                baselines,
+                target,
+                methods.named(method),
+                n_steps,
+                rule,
+                tolerance,
+                internal_batch_size,
+                seed,
+                display or Display(),
+                watch,
+            )
+
+    def _explain(
+        self,
+        inputs: Feeds | Any,
+        baselines: Baseline | Sequence[Baseline],
+        target: Target,
+        chosen: Method,
+        n_steps: int | None,
+        rule: str | None,
+        tolerance: float,
+        internal_batch_size: int | None,
+        seed: int,
+        display: Display,
+        watch: Watch,
+    ) -> Attribution:
+        start = time.monotonic()
         scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
@@ -233,7 +255,7 @@ class Explainer:
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         if isinstance(scheme, Scheme) and scheme.tolerance is not None:
-            scheme = constant_scheme() if engine.constant(from_zero=ends.from_zero) else scheme
+            scheme = constant_scheme() if _constant(engine, ends) else scheme
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
@@ -256,7 +278,7 @@ class Explainer:
             example=np.tile(example, sets),
             baseline=begin[:, :sets].T.reshape(-1),
             cotangents=np.tile(
-                picked.cotangents(outputs.shape[1:], engine.augmented.of.dtype),
+                picked.cotangents(outputs.shape[1:], engine.lean.dtype),
                 (sets, *(1,) * (outputs.ndim - 1)),
             ),
             others=ends.others,
@@ -264,14 +286,13 @@ class Explainer:
             batched=engine.batched,
             output_batched=engine.output_batched,
             change=np.concatenate([output - b for b in of_row[:sets]]).astype(np.float64),
-            references=engine.augmented.references,
+            references=engine.lean.references,
             times_difference=chosen.factor != "one",
         )
         run = {
-            "cotangent": engine.augmented.cotangent,
+            "cotangent": engine.lean.cotangent,
             "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
-            "progress": progress,
-            "deadline": None if deadline is None else start + deadline,
+            "watch": watch,
         }
         with engine.locating():
             found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
@@ -307,7 +328,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display or Display(),
+            display=display,
         )
 
     def _integrals(
@@ -320,22 +341,21 @@ class Explainer:
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
-        gradients, kernels = dict(engine.augmented.gradients), select("cpu")
+        gradients, kernels = engine.lean.gradients, select("cpu")
+        names = list(gradients)
+        outputs = [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
+        tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
+        changes = isinstance(scheme, InnerScheme) and scheme.changes
+        outputs += tensors if changes else []
+        points = Points(engine.gradient, kernels, paths, outputs, **run)
         if isinstance(scheme, Scheme):
-            return integrate(engine.gradient, kernels, paths, scheme, gradients=gradients, **run)
-        points = Points(engine.gradient, kernels, paths, **run)
+            return integrate(points, names, scheme)
         if isinstance(scheme, Sampling):
-            return sample(points, paths, pool, scheme, gradients)
+            return sample(points, names, scheme, pool=pool)
+        up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
-        return integrate_inside(
-            points,
-            Points(self._up_to_inner(), kernels, paths, **run | {"cotangent": None}),
-            paths,
-            scheme,
-            gradients=gradients,
-            shapes={n: shown[n].shape[1:] for n in gradients},
-            complete=not moving.intersection(i.name for i in Graph(self._part).inputs),
-        )
+        complete = not moving.intersection(self._part.facts["fed"])
+        return integrate_inside(points, up_to, names, scheme, complete=complete)
 
     def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
@@ -361,7 +381,7 @@ class Explainer:
         return placed
 
     def _place(self, inputs: Any, baselines: Any, layout: Batching) -> Placed:
-        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        feeds, bare = example_feeds(self.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, layout)
         engine = self._engine_for(ends, layout)
         rows = np.arange(ends.count)
@@ -377,12 +397,12 @@ class Explainer:
                 hint='name an inner tensor, wrt=["…"] or --wrt …',
             )
         layout = self._layout or self._layout_of(inputs)
-        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        feeds, bare = example_feeds(self.inputs, inputs, layout)
         ends = self._outer_ends(feeds, baselines, layout)
         prologue, probe = self._up_to_inner(), probes(ends)
         with self._lock:
             if self._inside is None:
-                part = prune(self._normal, [self.of.name])
+                part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
                 opened.also = wrt
@@ -419,7 +439,7 @@ class Explainer:
         count = len(next(iter(feeds.values())))
         z = self._inner_tensors(feeds, layout) if self._inner else {}
         points = {n: z[n] if n in z else feeds[n] for n in names}
-        needed = {i.name for i in Graph(self._part).inputs}
+        needed = set(self._part.facts["fed"])
         rest = {n: a for n, a in feeds.items() if n in needed and n not in points}
         shared = {n: a[0] for n, a in rest.items() if layout.batched and n not in layout.inputs}
         others = {n: a for n, a in rest.items() if n not in shared}
@@ -453,7 +473,7 @@ class Explainer:
         """
         if isinstance(baseline, Mapping):
             return not set(baseline) <= {s.name for s in self.wrt}
-        return baseline is None and all(i.is_float for i in self._graph.inputs)
+        return baseline is None and all(i.is_float for i in self.inputs)
 
     def _inner_tensors(
         self, feeds: Feeds, layout: Batching, *, apart: bool = False
@@ -473,14 +493,13 @@ class Explainer:
     def _up_to_inner(self) -> Session:
         with self._lock:
             if self._prologue is None:
-                self._prologue = self._session(prune(self._normal, self._inner))
+                self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: onnx.ModelProto) -> OrtSession:
-        pin_ir_version(model)
+    def _session(self, model: Derived) -> OrtSession:
         return OrtSession(
-            serialise(model),
-            folder=self._source.folder,
+            model.data,
+            folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
         )
@@ -501,11 +520,11 @@ class Explainer:
     @cached_property
     def _origin(self) -> dict[str, Any]:
         return {
-            "model": self._source.name,
-            "sha256": self._source.sha256,
+            "model": self._given.name,
+            "sha256": self._given.sha256,
             "of": self.of.name,
             "wrt": [s.name for s in self.wrt],
-            "opset": Graph(self._source.model).opset,
+            "opset": self._loaded.facts["opset"],
             "igrt": version("igrt"),
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
@@ -524,6 +543,7 @@ def explain(
     memory: int | None = None,
     threads: int | None = None,
     quantised: str = STRAIGHT_THROUGH,
+    cache: CacheLike = False,
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
@@ -535,8 +555,21 @@ def explain(
         memory=memory,
         threads=threads,
         quantised=quantised,
+        cache=cache,
     )
     return explainer.explain(inputs, **options)
+
+
+def _spec(listed: list[Any]) -> TensorSpec:
+    """A spec as `igrt.making` writes it."""
+    name, dtype, shape = listed
+    return TensorSpec(name, dtype, None if shape is None else tuple(shape))
+
+
+def _constant(engine: Engine, ends: Ends) -> bool:
+    """Whether one evaluation of the gradient is exact."""
+    lean = engine.lean
+    return lean.constant_from_zero if ends.from_zero else lean.constant
 
 
 def _scheme(

@@ -9,9 +9,9 @@ from typing import final
 import numpy as np
 
 from igrt.engine import Engine, agree
+from igrt.rows import Batching
 from igrt.runtime.session import Session
 from igrt.specs import Array, Feeds
-from igrt.stage import Batching
 
 
 @final

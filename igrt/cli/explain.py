@@ -78,6 +78,9 @@ _STRICT = 1e-2
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
 @seed_option("Seed of methods that draw at random.")
 @output_option("Write .png, .html, .json or .npz; again for more.")
+@click.option(
+    "--no-cache", is_flag=True, help="Make the gradient graph anew; `igrt doctor` shows the cache."
+)
 @click.option("--strict", is_flag=True, help="Exit 3 where the gap or the error is over the limit.")
 @JSON
 @QUIET
@@ -100,6 +103,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         provider=options["provider"],
         threads=options["threads"],
         quantised=options["quantised"],
+        cache=not options["no_cache"],
     )
     how = read_preprocess(options["preprocess"])
     feeds, display = read_inputs(explainer, inputs, how, options["labels"])
