@@ -80,7 +80,8 @@ def measure(
     options |= {"memory": memory, "threads": threads}
     explainer = Explainer(model, **options)
     feeds = drawn(explainer, seed) if inputs is None else inputs
-    explained = {"inputs": feeds, "baselines": baselines, "target": target, "tolerance": tolerance}
+    explained: dict[str, Any] = {"inputs": feeds, "baselines": baselines}
+    explained |= {"target": target, "tolerance": tolerance}
     torch = None
     if peer:
         from igrt.measure.peer import Torch
@@ -93,7 +94,10 @@ def measure(
     placed = explainer._placed(feeds, baselines)
     chunk = int(first.provenance["chunk"])
     say("timing")
-    forwards, evaluations, around, whole = [], [], [], []
+    forwards: list[float] = []
+    evaluations: list[float] = []
+    around: list[float] = []
+    whole: list[float] = []
     start = time.monotonic()
     while len(whole) < ROUNDS and (not whole or time.monotonic() - start < _SECONDS):
         forwards.append(_forward(placed, chunk))
