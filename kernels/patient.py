@@ -53,11 +53,11 @@ class Patient:
         )
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         getattr(self._chosen, name)(*arguments)
         if self._left > 0:
             with self._lock:
-                self._left -= time.perf_counter() - start
+                self._left -= time.thread_time() - start
                 if self._left <= 0:
                     self._chosen = self._later()
 
