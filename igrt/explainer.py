@@ -28,14 +28,12 @@ from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
-from igrt.runtime.inside import integrate_inside
+from igrt.runtime import inside, sample, stream
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import plan
+from igrt.runtime.plan import Keeping, require_positive
 from igrt.runtime.points import Points
-from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session, full_name
-from igrt.runtime.stream import integrate
+from igrt.runtime.session import Arena, OrtSession, Session, full_name
 from igrt.runtime.watch import Progress, Watch
 from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
@@ -85,7 +83,7 @@ class Explainer:
                 f"threads must be a positive whole number, not {threads!r}",
                 hint="leave it out to have it chosen",
             )
-        plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
+        require_positive("memory", memory)
         full_name(provider)
         self._given = read(model)
         self._provider, self._memory, self._threads = provider, memory, threads
@@ -248,9 +246,9 @@ class Explainer:
         scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        inside = isinstance(scheme, InnerScheme)
+        inner = isinstance(scheme, InnerScheme)
         placed = (
-            self._placed_inside(inputs, baselines) if inside else self._placed(inputs, baselines)
+            self._placed_inside(inputs, baselines) if inner else self._placed(inputs, baselines)
         )
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
@@ -289,13 +287,13 @@ class Explainer:
             references=engine.lean.references,
             times_difference=chosen.factor != "one",
         )
-        run = {
-            "cotangent": engine.lean.cotangent,
-            "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
-            "watch": watch,
-        }
+        keeping = _keeping(scheme, placed.shown, len(paths))
+        planned = engine.plan(paths, keeping, self._memory, internal_batch_size)
+        run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with engine.locating():
-            found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
+            found = self._integrals(
+                engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
+            )
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
@@ -321,6 +319,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=_described(baselines),
                 chunk=found.chunk,
+                plan=planned.facts(),
                 batching=engine.note,
             ),
             example=example,
@@ -339,6 +338,7 @@ class Explainer:
         scheme: Scheme | Sampling | InnerScheme,
         shown: Feeds,
         run: dict[str, Any],
+        keep_bytes: int,
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
         gradients, kernels = engine.lean.gradients, select("cpu")
@@ -349,13 +349,15 @@ class Explainer:
         outputs += tensors if changes else []
         points = Points(engine.gradient, kernels, paths, outputs, **run)
         if isinstance(scheme, Scheme):
-            return integrate(points, names, scheme)
+            return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
-            return sample(points, names, scheme, pool=pool)
+            return sample.sample(points, names, scheme, pool=pool, keep_bytes=keep_bytes)
         up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
         complete = not moving.intersection(self._part.facts["fed"])
-        return integrate_inside(points, up_to, names, scheme, complete=complete)
+        return inside.integrate_inside(
+            points, up_to, names, scheme, complete=complete, keep_bytes=keep_bytes
+        )
 
     def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
@@ -496,12 +498,16 @@ class Explainer:
                 self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: Derived) -> OrtSession:
+    def _session(
+        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
+    ) -> OrtSession:
         return OrtSession(
             model.data,
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
+            arena=arena,
+            recorded=recorded,
         )
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
@@ -581,6 +587,16 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
+
+
+def _keeping(scheme: Scheme | Sampling | InnerScheme, shown: Feeds, paths: int) -> Keeping:
+    """What is known of the paths in work."""
+    features = max(1, sum(int(np.prod(x.shape[1:], dtype=np.int64)) for x in shown.values()))
+    if isinstance(scheme, Sampling):
+        return sample.keeping(scheme, features, paths)
+    if isinstance(scheme, InnerScheme):
+        return inside.keeping(scheme, features, paths)
+    return stream.keeping(scheme, features, paths)
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
