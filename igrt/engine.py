@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
@@ -91,6 +91,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
+        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
     """
 
     part: Derived
@@ -103,12 +104,15 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
+    rounded: Callable[[GradientGraph, Arena, bool], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._forward: Session | None = None
         self._gradient: Session | None = None
+        self._exact: Session | None = None
         self._lean: GradientGraph | None = None
+        self._forwards: dict[Shapes, int] = {}
         self._measuring = threading.Lock()
         self._usages: dict[Shapes, tuple[int, Usage]] = {}
         self._others: dict[Sweep, Engine] = {}
@@ -146,9 +150,22 @@ class Engine:
     def _open_gradient(self, arena: Arena, *, recorded: bool) -> Session:
         lean = self.lean
         with self._lock:
+            if self.rounded is None:
+                if self._exact is None:
+                    self._exact = self.session(lean.model, arena=arena, recorded=recorded)
+                return self._exact
             if self._gradient is None:
-                self._gradient = self.session(lean.model, arena=arena, recorded=recorded)
+                self._gradient = self.rounded(lean, arena, recorded)
             return self._gradient
+
+    @property
+    def exact(self) -> Session:
+        """The same in the precision of the model."""
+        lean = self.lean
+        with self._lock:
+            if self._exact is None:
+                self._exact = self.session(lean.model, arena=Arena.HELD)
+            return self._exact
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""
@@ -234,7 +251,10 @@ class Engine:
         """Rows of a run of the model alone."""
         shapes = {n: (1, *a.shape[1:]) for n, a in {**points, **others}.items()}
         shapes |= {n: a.shape for n, a in shared.items()}
-        return max(1, min(_FORWARD_ROWS, _FORWARD_BYTES // max(1, _estimate(self.part, shapes))))
+        key = tuple(sorted(shapes.items()))
+        if key not in self._forwards:
+            self._forwards[key] = _estimate(self.part, shapes)
+        return max(1, min(_FORWARD_ROWS, _FORWARD_BYTES // max(1, self._forwards[key])))
 
     def plan(
         self,
