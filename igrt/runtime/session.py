@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -35,6 +36,12 @@ _NO_GRAPH = re.compile(r"graph capture", re.IGNORECASE)
 """What onnxruntime says where some nodes have no CUDA kernel, or are of control flow."""
 
 _CUDA = Cuda()
+
+_SPIN = "20"
+"""Microseconds that a thread of onnxruntime waits awake for the next operator. Its own default,
+about ten milliseconds, keeps cores busy between runs and takes them from others, which halves the
+speed on a machine with other work (benchmarks/threads.py); none at all costs small operators more
+than the wait."""
 
 
 class Arena(Enum):
@@ -189,7 +196,7 @@ def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str
         arguments: Its arguments but the last, which is run options.
         entries: What these options say.
     """
-    watch = current_watch() or _UNWATCHED
+    watch = _watch()
     try:
         return run(*arguments, watch.run_options(entries))
     except Exception as error:
@@ -199,6 +206,11 @@ def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str
 
 _UNWATCHED = Watch()
 """For runs that belong to no call."""
+
+
+def _watch() -> Watch:
+    """The watch of this thread's call; one that ends nothing where there is no call."""
+    return current_watch() or _UNWATCHED
 
 
 def _recorder(options: Any) -> Recorder | None:
@@ -276,8 +288,9 @@ def _open(ort: Any, model: bytes, options: Any, provider: str, cuda: Cuda) -> An
     else:
         providers = [provider]
     try:
-        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        session = _load(ort, model, options, providers)
     except Exception as error:
+        _watch().check()
         reason = translated(error, doing="loading the model")
         if on_cuda and type(error).__name__ not in _OF_THE_MODEL:
             raise ProviderError(
@@ -294,6 +307,21 @@ def _open(ort: Any, model: bytes, options: Any, provider: str, cuda: Cuda) -> An
     return session
 
 
+def _load(ort: Any, model: bytes, options: Any, providers: list[Any]) -> Any:
+    """A session, however this process shares out its threads."""
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
+    create = partial(ort.InferenceSession, model, options, providers=providers, enable_fallback=0)
+    with _watch().ending(lambda: options.set_load_cancellation_flag(True)):
+        try:
+            return create()
+        except RuntimeError as error:
+            if "global thread pool" not in str(error):
+                raise
+            # set_global_thread_pool_sizes() was called: then sessions have no threads of their own
+            options.use_per_session_threads, options.intra_op_num_threads = False, 0
+            return create()
+
+
 def save_optimised(model: bytes, file: Path) -> None:
     """Write what onnxruntime makes of a model for the CPU, up to its level EXTENDED.
 
@@ -307,8 +335,9 @@ def save_optimised(model: bytes, file: Path) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(file)
     try:
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        _load(ort, model, options, ["CPUExecutionProvider"])
     except Exception as error:
+        _watch().check()
         raise translated(error, doing="loading the model") from None
 
 
