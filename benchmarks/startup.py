@@ -40,12 +40,8 @@ def explanations() -> dict[str, tuple[Path, list[str]]]:
         ("breast_cancer_mlp", "samples.csv"),
     ):
         folder = MODELS / net
-        arguments = [
-            "--input",
-            str(folder / "inputs" / file),
-            "--labels",
-            str(folder / "labels.txt"),
-        ]
+        arguments = ["--quiet", "--input", str(folder / "inputs" / file)]
+        arguments += ["--labels", str(folder / "labels.txt")]
         if file.endswith(".png"):
             arguments += ["--preprocess", str(folder / "preprocess.toml")]
         found[f"{net}, {file}"] = (folder / f"{net}.onnx", arguments)
@@ -103,9 +99,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
-    print(
-        "| seconds (processor) | bare | no cache | warm | warm over bare |\n|---|---|---|---|---|"
-    )
+    print("| seconds (processor) | bare | no cache | warm | warm over bare |")
+    print("|---|---|---|---|---|")
     for row in rows:
         seconds, processor = row["seconds"], row["processor"]
         assert isinstance(seconds, dict)
