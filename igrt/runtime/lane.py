@@ -210,6 +210,14 @@ class HostLane:
         return buffer[: self._count] if batched else buffer.reshape(buffer.shape[1:])
 
 
+def buffer_bytes(paths: Paths) -> int:
+    """Bytes of the buffers of a lane per row, beside the outputs: see `HostLane`."""
+    ends = sum(3 * x[0].nbytes for x, _ in paths.ends.values())  # points, and both ends
+    references = sum(paths.inputs[n][0].nbytes for n in paths.references)
+    others = sum(a[0].nbytes for a in paths.others.values())
+    return int(ends + references + others + paths.cotangents[0].nbytes)
+
+
 class _Table:
     """Ends of the paths that points lie on, gathered once for as long as they are needed.
 
@@ -264,4 +272,4 @@ def _flat(output: Output, found: Array, rows: int) -> Array:
     return np.ascontiguousarray(found).reshape(rows, -1)
 
 
-__all__ = ["HostLane", "Lane", "Output"]
+__all__ = ["HostLane", "Lane", "Output", "buffer_bytes"]
