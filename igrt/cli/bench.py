@@ -148,11 +148,7 @@ def lines(result: Measurement) -> list[str]:
         ("around the model", f"{r.around:.1%}", "of it: points, sums, Python"),
         ("matrix products", share, f"{r.rate / 1e9:.1f} GFLOP/s of a large product here"),
         ("chunk", str(r.chunk), "rows per run"),
-        *(
-            [("memory, planned", _mib(r.predicted), "beside the loaded model")]
-            if r.predicted is not None
-            else []
-        ),
+        ("memory, planned", _mib(r.predicted), "beside the loaded model"),
         ("memory, peak", _mib(r.peak), f"of a fresh process, {_mib(r.loaded)} before"),
         (
             "explanation",

@@ -67,7 +67,7 @@ class Measurement:
     around: float
     flops: int | None
     rate: float
-    predicted: int | None
+    predicted: int
     loaded: int
     peak: int
     tolerance: float

@@ -112,7 +112,6 @@ def measure(
     rate = product_rate(provider=provider, threads=threads)
     say("measuring memory")
     loaded, most = peaks(model, options, explained)
-    planned = first.provenance.get("plan", {})
     return Measurement(
         model=str(first.provenance["model"]),
         provider=first.provider,
@@ -124,7 +123,7 @@ def measure(
         around=median(around),
         flops=flops,
         rate=rate,
-        predicted=planned.get("peak"),
+        predicted=int(first.provenance["plan"]["peak"]),
         loaded=loaded,
         peak=most,
         tolerance=tolerance,
