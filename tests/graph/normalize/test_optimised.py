@@ -229,9 +229,10 @@ def test_gradients_of_real_models_are_those_of_the_original(path, level, tmp_pat
     feeds = {}
     for i in session(model).get_inputs():
         shape = [d if isinstance(d, int) else 1 for d in i.shape]
-        # token numbers and masks; else numbers
-        tokens = i.type == "tensor(int64)"
-        feeds[i.name] = np.ones(shape, np.int64) if tokens else rng.standard_normal(shape, "f")
+        if i.type == "tensor(int64)":  # token numbers and masks
+            feeds[i.name] = np.ones(shape, np.int64)
+        else:
+            feeds[i.name] = rng.standard_normal(shape).astype(np.float32)
     of = session(model).get_outputs()[0].name
     ct = rng.standard_normal(session(model).run([of], feeds)[0].shape).astype(np.float32)
     found = []
