@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
 
+import igrt
 from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
@@ -100,7 +100,7 @@ class Explainer:
         self._provider, self._memory, self._threads = provider, memory, threads
         self._loaded = derived(self._given, cache)
         self._normal = self._loaded.then("normal", quantised=quantised)
-        self._part = self._normal.then("explained", of=of, wrt=None if wrt is None else list(wrt))
+        self._part = self._normal.then("explained", of=of, wrt=_names(wrt))
         known = self._part.facts
         self.of: TensorSpec = _spec(known["of"])
         """Spec of the explained output."""
@@ -352,7 +352,7 @@ class Explainer:
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
-        gradients, kernels = engine.lean.gradients, select("cpu")
+        gradients, kernels = engine.lean.gradients, select("auto")
         names, outputs = list(gradients), _outputs(engine, shown)
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
@@ -570,8 +570,8 @@ class Explainer:
             "of": self.of.name,
             "wrt": [s.name for s in self.wrt],
             "opset": self._loaded.facts["opset"],
-            "igrt": version("igrt"),
-            "onnx": version("onnx"),
+            "igrt": igrt.__version__,
+            "onnx": self._loaded.facts["onnx"],
             "onnxruntime": _runtime_version(),
             **({"quantised": self._quantised} if self._quantised else {}),
             **({"locally_constant": self._cut} if self._cut else {}),
@@ -605,6 +605,11 @@ def explain(
         cache=cache,
     )
     return explainer.explain(inputs, **options)
+
+
+def _names(wrt: Sequence[str] | None) -> Sequence[str] | None:
+    """The names as JSON has them; a text, which is refused later, as it is."""
+    return wrt if wrt is None or isinstance(wrt, str) else list(wrt)
 
 
 def _spec(listed: list[Any]) -> TensorSpec:
