@@ -198,11 +198,11 @@ def _weigh_kernel(threads: int) -> Any:
                 found[5, thread] += scale * abs(fine - middle)
                 found[6, thread] += scale * abs(middle - coarse)
         cuda.syncthreads()
-        if thread < FIGURES:
+        for q in range(thread, FIGURES, threads):
             total = 0.0
             for t in range(threads):
-                total += found[thread, t]
-            figures[cuda.blockIdx.x, thread] = total
+                total += found[q, t]
+            figures[cuda.blockIdx.x, q] = total
 
     return kernel
 
