@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -29,15 +29,13 @@ from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
-from igrt.runtime.inside import integrate_inside
-from igrt.runtime.lane import Output
+from igrt.runtime import cuda, inside, sample, stream
+from igrt.runtime.lane import LaneMaker, Output
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import plan
+from igrt.runtime.plan import Keeping, require_positive
 from igrt.runtime.points import Points
 from igrt.runtime.providers import Cuda
-from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session
-from igrt.runtime.stream import integrate
+from igrt.runtime.session import Arena, OrtSession, Session
 from igrt.runtime.watch import Progress, Watch
 from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
@@ -58,7 +56,8 @@ class Explainer:
             embedding. For an intermediate tensor the path runs in its space.
         provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
-        memory: Byte budget of a run; a share of what is free by default.
+        memory: Bytes that an explanation may take beside the loaded model; half of what is free by
+            default.
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
@@ -93,7 +92,7 @@ class Explainer:
                 f"threads must be a positive whole number, not {threads!r}",
                 hint="leave it out to have it chosen",
             )
-        plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
+        require_positive("memory", memory)
         check(precision, provider)
         self._precision = precision
         self._given = read(model)
@@ -113,6 +112,8 @@ class Explainer:
         self._quantised = quantised if self._loaded.facts["quantised"] else None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._lanes: dict[Session, LaneMaker] = {}
+        self._on_cuda: dict[str, Any] = {}
         self._layout: Batching | None = None
         self._prologue: Session | None = None
         self._inside: Engine | None = None
@@ -201,7 +202,8 @@ class Explainer:
             rule: Quadrature rule for a fixed number of steps, ``gauss_legendre`` by default; also
                 ``gauss_kronrod midpoint trapezoid simpson left right`` and Captum's names.
             tolerance: Relative L1 error of the attribution to stop at.
-            internal_batch_size: Rows per run; chosen from the memory budget by default.
+            internal_batch_size: Rows per run, at most; by default the fastest number that `memory`
+                allows.
             seed: Seed of methods that draw at random; recorded in the result.
             progress: Called with the evaluations done and planned, after every run.
             deadline: Seconds after which to give up, within one operator of the model.
@@ -257,9 +259,9 @@ class Explainer:
         scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        inside = isinstance(scheme, InnerScheme)
+        inner = isinstance(scheme, InnerScheme)
         placed = (
-            self._placed_inside(inputs, baselines) if inside else self._placed(inputs, baselines)
+            self._placed_inside(inputs, baselines) if inner else self._placed(inputs, baselines)
         )
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
@@ -298,13 +300,13 @@ class Explainer:
             references=engine.lean.references,
             times_difference=chosen.factor != "one",
         )
-        run = {
-            "cotangent": engine.lean.cotangent,
-            "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
-            "watch": watch,
-        }
+        keeping = _keeping(scheme, placed.shown, len(paths))
+        planned = engine.plan(paths, keeping, self._memory, internal_batch_size)
+        run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with ranging(self._precision), engine.locating():
-            found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
+            found = self._integrals(
+                engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
+            )
             found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
@@ -331,8 +333,10 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=_described(baselines),
                 chunk=found.chunk,
+                plan=planned.facts(),
                 batching=engine.note,
                 **rounding,
+                **({"cuda": self._on_cuda} if self._on_cuda else {}),
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -350,6 +354,7 @@ class Explainer:
         scheme: Scheme | Sampling | InnerScheme,
         shown: Feeds,
         run: dict[str, Any],
+        keep_bytes: int,
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
         gradients, kernels = engine.lean.gradients, select("auto")
@@ -357,25 +362,28 @@ class Explainer:
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
-        points = Points(engine.gradient, kernels, paths, outputs, **run)
+        lanes = self._lanes.get(engine.gradient)
+        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Scheme):
-            return integrate(points, names, scheme)
+            return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
-            return sample(points, names, scheme, pool=pool)
+            return sample.sample(points, names, scheme, pool=pool, keep_bytes=keep_bytes)
         up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
         complete = not moving.intersection(self._part.facts["fed"])
-        return integrate_inside(points, up_to, names, scheme, complete=complete)
+        return inside.integrate_inside(
+            points, up_to, names, scheme, complete=complete, keep_bytes=keep_bytes
+        )
 
     def _with_rounding(
         self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
     ) -> tuple[Integrals, dict[str, Any]]:
         """The integrals with what the precision costs, and what the provenance says of it."""
-        if engine.rounded is None:
+        if self._precision == "float32":
             return found, {}
         outputs = _outputs(engine, shown)
         rounded, exact = (
-            Points(session, select("cpu"), paths, outputs, **run)
+            Points(session, select("auto"), paths, outputs, **run)
             for session in (engine.gradient, engine.exact)
         )
         compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
@@ -430,7 +438,7 @@ class Explainer:
                 part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also, opened.rounded = wrt, self._rounded
+                opened.also, opened.rounded = wrt, self._gradients
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -521,32 +529,46 @@ class Explainer:
                 self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: Derived, cuda: Cuda = _CUDA) -> OrtSession:
+    def _session(
+        self,
+        model: Derived,
+        *,
+        options: Cuda = _CUDA,
+        arena: Arena = Arena.RELEASED,
+        recorded: bool = False,
+    ) -> OrtSession:
         return OrtSession(
             model.data,
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
-            cuda=cuda,
+            cuda=options,
+            arena=arena,
+            recorded=recorded,
         )
 
-    @property
-    def _rounded(self) -> Callable[[GradientGraph], Session] | None:
-        """What loads gradient graphs in a precision below float32."""
-        if self._precision == "float32":
-            return None
-
-        def session(graph: GradientGraph) -> Session:
-            model = graph.model
-            if self._precision == "fp16":
-                names = sorted(graph.gradients.values())
-                model = model.then("half", cotangent=graph.cotangent, gradients=names)
-            opened = self._session(model, Cuda(tf32=self._precision == "tf32"))
-            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
-                check("tf32", opened.provider)
-            return opened
-
-        return session
+    def _gradients(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
+        """A session of a gradient graph in the precision asked for, on its device if it has one."""
+        model = graph.model
+        if self._precision == "fp16":
+            names = sorted(graph.gradients.values())
+            model = model.then("half", cotangent=graph.cotangent, gradients=names)
+        device, reason = cuda.opened(self._provider)
+        options = Cuda(tf32=self._precision == "tf32")
+        if device is not None:
+            options = replace(options, stream=device.address, graph=True)
+        opened = self._session(model, options=options, arena=arena, recorded=recorded)
+        on_cuda = opened.provider == "CUDAExecutionProvider"
+        if self._precision == "tf32" and not on_cuda:
+            check("tf32", opened.provider)
+        if on_cuda:
+            self._lanes[opened] = cuda.Lanes(opened, device)
+            self._on_cuda = {
+                "nodes": opened.nodes,
+                "graph": opened.no_graph or "captured",
+                "path": f"through the host: {reason}" if device is None else "on the device",
+            }
+        return opened
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -556,7 +578,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
-                self._engine.rounded = self._rounded
+                self._engine.rounded = self._gradients
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
@@ -633,6 +655,16 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
+
+
+def _keeping(scheme: Scheme | Sampling | InnerScheme, shown: Feeds, paths: int) -> Keeping:
+    """What is known of the paths in work."""
+    features = max(1, sum(int(np.prod(x.shape[1:], dtype=np.int64)) for x in shown.values()))
+    if isinstance(scheme, Sampling):
+        return sample.keeping(scheme, features, paths)
+    if isinstance(scheme, InnerScheme):
+        return inside.keeping(scheme, features, paths)
+    return stream.keeping(scheme, features, paths)
 
 
 def _outputs(engine: Engine, shown: Feeds) -> list[Output]:

@@ -9,12 +9,12 @@ from typing import Any, final
 
 import numpy as np
 
-from igrt.runtime.device import Device
+from igrt.runtime.device import Device, open_device
 from igrt.runtime.device_lane import DeviceLane, fed
 from igrt.runtime.lane import Lane, Output
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.paths import Paths
-from igrt.runtime.session import OrtSession, Session
+from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.specs import Array
 
 Wrap = Callable[[Any, tuple[int, ...], Any], Any]
@@ -138,6 +138,22 @@ def _size(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
+def opened(provider: str) -> tuple[Device | None, str]:
+    """The device for sessions of a provider, and why there is none, in words.
+
+    Args:
+        provider: What the user asked for.
+    """
+    name = full_name(provider)
+    wanted = name in ("auto", "CUDAExecutionProvider")
+    if not wanted or "CUDAExecutionProvider" not in onnxruntime().get_available_providers():
+        return None, "the provider is not CUDA"
+    try:
+        return open_device(), ""
+    except Exception as error:  # ImportError, RuntimeError, and what the driver raises
+        return None, str(error).partition("\n")[0]
+
+
 @final
 class Lanes:
     """Makes the lanes of a session, on its device where it has one.
@@ -190,4 +206,4 @@ class Lanes:
         return lane
 
 
-__all__ = ["Lanes", "OrtBound", "Wrap"]
+__all__ = ["Lanes", "OrtBound", "Wrap", "opened"]

@@ -97,6 +97,19 @@ def device_memory() -> tuple[int, int] | None:
         return None
 
 
+ONE_CHUNK = 1 << 30
+"""Bytes of activations that fill a large device's multiprocessors several times over; beyond, a
+chunk only takes longer. A guess until it is measured (benchmarks/gpu/check.py)."""
+
+
+def room_on(provider: str) -> dict[str, int]:
+    """What `plan` is to know of a provider's memory: on CUDA its own in place of the host's."""
+    if provider != "CUDAExecutionProvider":
+        return {}
+    memory = device_memory()
+    return {"one_chunk": ONE_CHUNK} | ({} if memory is None else {"available": memory[0]})
+
+
 @final
 class Ring:
     """Small arrays on their way to the device: what a chunk needs beside its points.
@@ -143,4 +156,4 @@ class Ring:
         self._turn = (self._turn + 1) % _DEPTH
 
 
-__all__ = ["Device", "Ring", "device_memory", "open_device"]
+__all__ = ["ONE_CHUNK", "Device", "Ring", "device_memory", "open_device", "room_on"]

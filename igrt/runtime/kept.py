@@ -171,6 +171,11 @@ def store(
     found.store(path, values, adaptive.error, adaptive.evaluations)
 
 
+def most_bytes(features: int, paths: int) -> int:
+    """Bytes that gradients of some paths can come to, as far as that is of use."""
+    return _BYTES * features * max(int(MOST / _SHARE), paths * (MOST + _BESIDE))
+
+
 def keeps(points: Points, scheme: Scheme, keep_bytes: int) -> bool:
     """Whether paths are adaptive, and memory holds enough gradients for that."""
     return scheme.tolerance is not None and int(_SHARE * _room(points, keep_bytes)) >= _FEW
@@ -189,4 +194,4 @@ def _finest(end: Array, displacement: Array, spacing: float) -> float:
     return min(max(2 * spacing * relative, _CLOSEST), _FAR)
 
 
-__all__ = ["MOST", "Kept", "Room", "begun", "keeps", "store"]
+__all__ = ["MOST", "Kept", "Room", "begun", "keeps", "most_bytes", "store"]

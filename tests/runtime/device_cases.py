@@ -30,12 +30,17 @@ from igrt.runtime.paths import Paths
 from igrt.runtime.points import Points
 from igrt.runtime.sample import sample
 from igrt.runtime.session import OrtSession
-from igrt.runtime.stream import integrate
+from igrt.runtime.stream import integrate as integrate_within
 from igrt.runtime.watch import Watch
 from igrt.specs import Array
 from igrt.vjp.augment import differentiate
 
 numba: Any = _numba
+
+
+def integrate(points: Points, names: list[str], scheme: Any, keep_bytes: int = 1 << 20) -> Any:
+    return integrate_within(points, names, scheme, keep_bytes=keep_bytes)
+
 
 OUTPUTS = [Output("grad", (5,), np.dtype(np.float32))]
 
@@ -196,7 +201,7 @@ def test_sampling_reads_the_same_lane_from_the_host() -> None:
     p = paths()
     points, _ = cubic_points(p, 4)
     draws = Sampling(draws=8, tolerance=None, seed=0)
-    found = sample(points, ["x"], draws, pool=np.arange(2)[:, None])
+    found = sample(points, ["x"], draws, pool=np.arange(2)[:, None], keep_bytes=1 << 20)
     assert found.values["x"].shape == (2, 5)
 
 
