@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from igrt.derived import Derived
-from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
 from igrt.rows import Batching, NotRows
 from igrt.runtime.device import room_on
 from igrt.runtime.lane import buffer_bytes
@@ -240,6 +240,8 @@ class Engine:
             seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
             counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -416,6 +418,8 @@ def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     def ranks() -> dict[str, list[Any]]:
         try:
             made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
             return {}
         return {
@@ -439,6 +443,8 @@ def _unranked(part: Derived) -> list[str]:
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
         return agree(together.run_forward(feeds), alone)
+    except GaveUp:
+        raise
     except IgrtError:  # does not load or run with two rows: not that way
         return False
 

@@ -21,7 +21,7 @@ from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
 from igrt.engine import Engine, GradientGraph, agree, open_engine
-from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
@@ -159,6 +159,8 @@ class Explainer:
                 for k in range(2)
             ]
             together = session.run([self.of.name], pair)[0]
+        except GaveUp:
+            raise
         except IgrtError:  # too short for one of its operators
             return False
         return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
@@ -407,9 +409,9 @@ class Explainer:
             raise refusal from None
         try:
             placed = self._place(inputs, baselines, whole)
-        except IgrtError:
+        except IgrtError as error:
             self._engine = None
-            raise refusal from None
+            raise error if isinstance(error, GaveUp) else refusal from None
         self._layout = whole
         return placed
 
