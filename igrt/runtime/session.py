@@ -185,6 +185,22 @@ class OrtSession:
         recorder, self._recorder = self._recorder, None
         return [] if recorder is None else recorder.peaks(self._session)
 
+    def new_binding(self) -> Any:
+        """A binding of onnxruntime's to this session; it belongs to one thread at a time."""
+        return self._session.io_binding()
+
+    def run_bound(self, binding: Any, entries: Mapping[str, str]) -> None:
+        """Run with what is bound.
+
+        Args:
+            binding: One of `new_binding`.
+            entries: Run options.
+
+        Raises:
+            OutOfMemory: If memory does not suffice.
+        """
+        _guarded(self._session.run_with_iobinding, binding, entries=entries)
+
 
 _NONE: Mapping[str, str] = {}
 
