@@ -28,7 +28,7 @@ log = logging.getLogger("igrt")
 CacheLike: TypeAlias = "bool | str | os.PathLike[str]"
 """Whether to keep, in the user's cache folder; or the folder to keep in."""
 
-MOST_BYTES = 2 << 30
+MOST_BYTES = 4 << 30
 """Size of the folder beyond which the entries that were not used for longest go."""
 
 _LARGEST = MOST_BYTES // 4
