@@ -8,8 +8,8 @@ In turns, each in a fresh process: a process that imports NumPy and onnxruntime 
 and of the processor's; the last column is what the warm command takes over the bare process. Byte
 code, cache and PNG go to a temporary folder.
 
-With a model, the processor's seconds until a process has the forward and the gradient graph of it in
-bytes, with an empty cache and with a warm one.
+With a model, the processor's seconds until a process has the forward and the gradient graph of it
+in bytes, with an empty cache and with a warm one.
 """
 
 from __future__ import annotations
