@@ -15,6 +15,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from igrt.errors import InputError, ProviderError, did_you_mean
+from igrt.runtime.clock import timed
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.providers import Cuda
 from igrt.runtime.usage import Recorder
@@ -214,7 +215,8 @@ def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str
     """
     watch = _watch()
     try:
-        return run(*arguments, watch.run_options(entries))
+        with timed():
+            return run(*arguments, watch.run_options(entries))
     except Exception as error:
         watch.check()
         raise translated(error, doing="running the model") from None
