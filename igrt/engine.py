@@ -17,9 +17,10 @@ from igrt.graph.emit import PREFIX
 from igrt.graph.learn import exposing, unranked, with_ranks
 from igrt.graph.nonfinite import watch
 from igrt.graph.prune import prune
+from igrt.runtime.paths import Paths
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
-from igrt.runtime.stream import UNBOUNDED, Paths
+from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
 from igrt.vjp.augment import Augmented, differentiate

@@ -12,6 +12,7 @@ IgrtError                    exit code 1
 ├── NonFiniteError           exit code 1: NaN or infinity where a number is needed
 ├── OutOfMemory              exit code 1: not even one row fits
 ├── DeadlineExceeded         exit code 1: the deadline passed before the result was complete
+├── Cancelled                exit code 130: someone cancelled it
 └── InternalError            exit code 1: a mistake of igrt's own
 ```
 
@@ -101,6 +102,12 @@ class DeadlineExceeded(IgrtError):
     """The deadline passed before the result was complete."""
 
 
+class Cancelled(IgrtError):
+    """The call was cancelled before the result was complete."""
+
+    exit_code = 130
+
+
 class InternalError(IgrtError):
     """A mistake of igrt's own; please report it."""
 
@@ -123,6 +130,7 @@ def did_you_mean(name: str, known: Iterable[str], suggestions: Iterable[str] = (
 
 
 __all__ = [
+    "Cancelled",
     "DeadlineExceeded",
     "IgrtError",
     "InputError",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from numbers import Real
@@ -33,11 +34,14 @@ from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.runtime.inside import integrate_inside
+from igrt.runtime.lane import Output
+from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import plan
 from igrt.runtime.points import Points
 from igrt.runtime.sample import sample
 from igrt.runtime.session import OrtSession, Session, full_name
-from igrt.runtime.stream import Integrals, Paths, Progress, integrate
+from igrt.runtime.stream import integrate
+from igrt.runtime.watch import Progress, Watch
 from igrt.specs import Array, Display, Feeds, TensorSpec
 from igrt.stage import Batching, NotRows, batching
 from igrt.stage.cut import cut
@@ -187,6 +191,7 @@ class Explainer:
         seed: int = 0,
         progress: Progress | None = None,
         deadline: float | None = None,
+        cancel: threading.Event | None = None,
         display: Display | None = None,
     ) -> Attribution:
         """Attribute the target's score to the inputs.
@@ -208,21 +213,56 @@ class Explainer:
             internal_batch_size: Rows per run; chosen from the memory budget by default.
             seed: Seed of methods that draw at random; recorded in the result.
             progress: Called with the evaluations done and planned, after every run.
-            deadline: Seconds after which to give up.
+            deadline: Seconds after which to give up, within one operator of the model.
+            cancel: Set it from another thread to give up likewise.
             display: Labels, names and pictures to show beside the numbers.
 
         Raises:
             InputError: If an argument or an array is not usable.
             NonFiniteError: If an output or a gradient is NaN or infinite.
             DeadlineExceeded: If the deadline passed.
+            Cancelled: If `cancel` was set.
         """
-        start = time.monotonic()
         if deadline is not None and not (isinstance(deadline, Real) and deadline > 0):
             raise InputError(
                 f"deadline must be a positive number of seconds, not {deadline!r}",
                 hint="leave it out to take as long as it takes",
             )
-        chosen = methods.named(method)
+        if cancel is not None and not isinstance(cancel, threading.Event):
+            raise InputError(
+                f"cancel must be a threading.Event, not {cancel!r}", hint="set() it to give up"
+            )
+        end = None if deadline is None else time.monotonic() + deadline
+        with Watch(progress=progress, deadline=end, cancel=cancel) as watch:
+            return self._explain(
+                inputs,
+                baselines,
+                target,
+                methods.named(method),
+                n_steps,
+                rule,
+                tolerance,
+                internal_batch_size,
+                seed,
+                display or Display(),
+                watch,
+            )
+
+    def _explain(
+        self,
+        inputs: Feeds | Any,
+        baselines: Baseline | Sequence[Baseline],
+        target: Target,
+        chosen: Method,
+        n_steps: int | None,
+        rule: str | None,
+        tolerance: float,
+        internal_batch_size: int | None,
+        seed: int,
+        display: Display,
+        watch: Watch,
+    ) -> Attribution:
+        start = time.monotonic()
         scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
@@ -270,8 +310,7 @@ class Explainer:
         run = {
             "cotangent": engine.augmented.cotangent,
             "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
-            "progress": progress,
-            "deadline": None if deadline is None else start + deadline,
+            "watch": watch,
         }
         with engine.locating():
             found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
@@ -307,7 +346,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display or Display(),
+            display=display,
         )
 
     def _integrals(
@@ -320,22 +359,21 @@ class Explainer:
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
-        gradients, kernels = dict(engine.augmented.gradients), select("cpu")
+        gradients, kernels = engine.augmented.gradients, select("cpu")
+        names = list(gradients)
+        outputs = [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
+        tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
+        changes = isinstance(scheme, InnerScheme) and scheme.changes
+        outputs += tensors if changes else []
+        points = Points(engine.gradient, kernels, paths, outputs, **run)
         if isinstance(scheme, Scheme):
-            return integrate(engine.gradient, kernels, paths, scheme, gradients=gradients, **run)
-        points = Points(engine.gradient, kernels, paths, **run)
+            return integrate(points, names, scheme)
         if isinstance(scheme, Sampling):
-            return sample(points, paths, pool, scheme, gradients)
+            return sample(points, names, scheme, pool=pool)
+        up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
-        return integrate_inside(
-            points,
-            Points(self._up_to_inner(), kernels, paths, **run | {"cotangent": None}),
-            paths,
-            scheme,
-            gradients=gradients,
-            shapes={n: shown[n].shape[1:] for n in gradients},
-            complete=not moving.intersection(i.name for i in Graph(self._part).inputs),
-        )
+        complete = not moving.intersection(i.name for i in Graph(self._part).inputs)
+        return integrate_inside(points, up_to, names, scheme, complete=complete)
 
     def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.

@@ -2,8 +2,9 @@
 
 Every implementation has the same functions with the same argument order: `interpolate`,
 `accumulate` and `multiply_difference`. `refine` is for the host alone, where the gradients of an
-adaptive path are kept. `igrt.kernels.reference` defines them in plain NumPy; the
-others must agree with it. They know arrays and nothing else: this package needs NumPy, prefers
+adaptive path are kept; `igrt.kernels.cuda_kept` has what a device needs to keep them itself.
+`igrt.kernels.reference` and `reference_kept` define them in plain NumPy; the others must agree with
+these. They know arrays and nothing else: this package needs NumPy, prefers
 Numba, and never imports the rest of igrt.
 
 Importing this package loads neither Numba nor CUDA; `select` does, for the device asked for.

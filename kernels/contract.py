@@ -1,9 +1,10 @@
 """What the kernels require of their arguments, and the errors when they do not get it.
 
 `J` jobs (one input, baseline and target each), `R` rows (one point of one job's path each), `L`
-embedded quadrature rules, `F` features (all axes but the first, flattened). Each check works on
-NumPy and on device arrays; the values in `rows` are read only where that costs no transfer from a
-device.
+embedded quadrature rules, `F` features (all axes but the first, flattened), `P` places for the
+gradients at the nodes of one job, `N` of these in use, `B` bytes of a row or blocks of a grid. Each
+check works on NumPy and on device arrays; the values in `rows` are read only where that costs no
+transfer from a device.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ Array = npt.NDArray[Any]
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 FLOAT64 = (np.dtype(np.float64),)
 INT64 = (np.dtype(np.int64),)
+INT32 = (np.dtype(np.int32),)
+BYTES = (np.dtype(np.uint8),)
+
+RULES, FIGURES = 4, 7
+"""Rules that `weigh` compares, and numbers that it says of them."""
 
 
 def check_interpolate(
@@ -79,6 +85,85 @@ def check_refine(
     _require("refine", "mean", mean, shape, FLOAT64, written=True)
     _require("refine", "variance", variance, shape, FLOAT64, written=True)
     _require("refine", "steps", steps, (2,), FLOAT64, written=True)
+
+
+def check_take(source: Array, rows: Array, out: Array) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `take`."""
+    jobs, size = _sizes("take", "source", source, "JB")
+    (count,) = _sizes("take", "rows", rows, "R")
+    _require("take", "source", source, (jobs, size), BYTES)
+    _require("take", "rows", rows, (count,), INT64)
+    _require("take", "out", out, (count, size), BYTES, written=True)
+    _require_rows("take", rows, jobs)
+
+
+def check_count_unbounded(
+    gradients: Array, rows: Array, places: Array, moves: Array, counts: Array
+) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `count_unbounded`."""
+    count, features = _sizes("count_unbounded", "gradients", gradients, "RF")
+    jobs, nodes = _sizes("count_unbounded", "counts", counts, "JP")
+    _require("count_unbounded", "gradients", gradients, (count, features), FLOATS)
+    _require("count_unbounded", "rows", rows, (count,), INT64)
+    _require("count_unbounded", "places", places, (count,), INT64)
+    _require("count_unbounded", "moves", moves, (jobs, features), BYTES)
+    _require("count_unbounded", "counts", counts, (jobs, nodes), INT32, written=True)
+    _require_rows("count_unbounded", rows, jobs)
+
+
+def check_keep(
+    gradients: Array, rows: Array, places: Array, moves: Array, kept: Array, offset: int
+) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `keep`."""
+    count, features = _sizes("keep", "gradients", gradients, "RF")
+    jobs, nodes, width = _sizes("keep", "kept", kept, "JPF")
+    _require("keep", "gradients", gradients, (count, features), FLOATS)
+    _require("keep", "rows", rows, (count,), INT64)
+    _require("keep", "places", places, (count,), INT64)
+    _require("keep", "moves", moves, (jobs, features), BYTES)
+    _require("keep", "kept", kept, (jobs, nodes, width), FLOATS, written=True)
+    _require_rows("keep", rows, jobs)
+    if not 0 <= offset <= width - features:
+        raise ValueError(f"keep: {features} features do not fit at {offset} of {width}")
+
+
+def check_weigh(
+    kept: Array,
+    order: Array,
+    weights: Array,
+    factors: Array,
+    displacement: Array,
+    means: Array,
+    figures: Array,
+) -> None:
+    """Raise TypeError or ValueError unless the arguments fit `weigh`."""
+    nodes, features = _sizes("weigh", "kept", kept, "PF")
+    (count,) = _sizes("weigh", "order", order, "N")
+    rules, _ = _sizes("weigh", "weights", weights, "LN")
+    blocks, _ = _sizes("weigh", "figures", figures, "BQ")
+    _require("weigh", "kept", kept, (nodes, features), FLOATS)
+    _require("weigh", "order", order, (count,), INT64)
+    _require("weigh", "weights", weights, (rules, count), FLOAT64)
+    _require("weigh", "factors", factors, (count - 1,), FLOAT64)
+    _require("weigh", "displacement", displacement, (features,), FLOAT64)
+    _require("weigh", "means", means, (rules, features), FLOAT64, written=True)
+    _require("weigh", "figures", figures, (blocks, FIGURES), FLOAT64, written=True)
+    if rules not in (1, RULES):
+        raise ValueError(f"weigh: weights must be of 1 or {RULES} rules, got {rules}")
+
+
+def check_distances(
+    kept: Array, first: Array, second: Array, displacement: Array, out: Array
+) -> None:
+    """Raise TypeError or ValueError unless the arguments fit `distances`."""
+    nodes, features = _sizes("distances", "kept", kept, "PF")
+    (count,) = _sizes("distances", "first", first, "N")
+    _, blocks = _sizes("distances", "out", out, "NB")
+    _require("distances", "kept", kept, (nodes, features), FLOATS)
+    _require("distances", "first", first, (count,), INT64)
+    _require("distances", "second", second, (count,), INT64)
+    _require("distances", "displacement", displacement, (features,), FLOAT64)
+    _require("distances", "out", out, (count, blocks), FLOAT64, written=True)
 
 
 def _sizes(kernel: str, name: str, array: Array, axes: str) -> tuple[int, ...]:

@@ -20,9 +20,18 @@ from typing import Any
 import numpy as np
 from numba import cuda as _cuda
 
-from .contract import check_accumulate, check_interpolate, check_multiply_difference
+from .contract import (
+    check_accumulate,
+    check_interpolate,
+    check_multiply_difference,
+)
 
-__all__ = ["accumulate", "available", "interpolate", "multiply_difference"]
+__all__ = [
+    "accumulate",
+    "available",
+    "interpolate",
+    "multiply_difference",
+]
 
 cuda: Any = _cuda  # what numba.cuda exports is made at run time, so type checkers see none of it
 
@@ -42,14 +51,15 @@ def interpolate(
     """Write the points of straight paths; see `igrt.kernels.reference.interpolate`."""
     check_interpolate(baselines, inputs, rows, alphas, out)
     kernel = _interpolate_kernel(inputs.dtype == np.float64)
-    _launch(kernel, out.shape[0] * out.shape[1], stream, baselines, inputs, rows, alphas, out)
+    launch(kernel, out.shape[0] * out.shape[1], stream, baselines, inputs, rows, alphas, out)
 
 
 def accumulate(sums: Any, gradients: Any, rows: Any, weights: Any, stream: Any = 0) -> None:
     """Add weighted gradients to the sums of their jobs; see `igrt.kernels.reference.accumulate`."""
     check_accumulate(sums, gradients, rows, weights)
-    size = sums.shape[0] * sums.shape[2] if rows.shape[0] else 0
-    _launch(_accumulate_kernel(), size, stream, sums, gradients, rows, weights)
+    launch(
+        _accumulate_kernel(), rows.shape[0] * sums.shape[2], stream, sums, gradients, rows, weights
+    )
 
 
 def multiply_difference(
@@ -58,10 +68,11 @@ def multiply_difference(
     """Turn mean gradients into attributions; see `igrt.kernels.reference.multiply_difference`."""
     check_multiply_difference(mean_gradients, inputs, baselines, out)
     size = out.shape[0] * out.shape[1]
-    _launch(_multiply_difference_kernel(), size, stream, mean_gradients, inputs, baselines, out)
+    launch(_multiply_difference_kernel(), size, stream, mean_gradients, inputs, baselines, out)
 
 
-def _launch(kernel: Any, size: int, stream: Any, *arguments: Any) -> None:
+def launch(kernel: Any, size: int, stream: Any, *arguments: Any) -> None:
+    """Enqueue a kernel that strides over `size` elements."""
     if size == 0:  # CUDA refuses an empty grid
         return
     threads = min(_THREADS, -(-size // 32) * 32)
@@ -97,14 +108,23 @@ def _accumulate_kernel() -> Callable[..., Any]:
     @cuda.jit
     def kernel(sums, gradients, rows, weights):  # type: ignore[no-untyped-def]  # for Numba
         features = sums.shape[2]
-        for i in range(cuda.grid(1), sums.shape[0] * features, cuda.gridsize(1)):
-            job = i // features
-            f = i - job * features
+        for i in range(cuda.grid(1), rows.shape[0] * features, cuda.gridsize(1)):
+            first = i // features
+            f = i - first * features
+            job = rows[first]
+            # The first row of a job adds up all of its rows, so the cost is that of the chunk,
+            # however many jobs there are.
+            mine = True
+            for r in range(first):
+                if rows[r] == job:
+                    mine = False
+            if not mine:
+                continue
             # One rule after the other keeps the sum in a register; the gradients come from the
             # cache again.
             for rule in range(sums.shape[1]):
                 total = sums[job, rule, f]
-                for r in range(rows.shape[0]):
+                for r in range(first, rows.shape[0]):
                     weight = weights[rule, r]
                     if rows[r] == job and weight != 0.0:
                         total += weight * np.float64(gradients[r, f])

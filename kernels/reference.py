@@ -19,7 +19,12 @@ from .contract import (
     check_refine,
 )
 
-__all__ = ["accumulate", "interpolate", "multiply_difference", "refine"]
+__all__ = [
+    "accumulate",
+    "interpolate",
+    "multiply_difference",
+    "refine",
+]
 
 
 def interpolate(baselines: Array, inputs: Array, rows: Array, alphas: Array, out: Array) -> None:

@@ -2,6 +2,7 @@
 
 from igrt.quadrature.adaptive import AdaptivePath
 from igrt.quadrature.inner import InnerPath, InnerScheme
+from igrt.quadrature.kept import Figures, Gradients, HostGradients
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
 from igrt.quadrature.sampling import MAX_DRAWS, Sampling
@@ -18,6 +19,9 @@ __all__ = [
     "MAX_DRAWS",
     "RULES",
     "AdaptivePath",
+    "Figures",
+    "Gradients",
+    "HostGradients",
     "InnerPath",
     "InnerScheme",
     "Quadrature",

@@ -10,6 +10,7 @@ import numpy as np
 
 from igrt.errors import InputError
 from igrt.quadrature.adaptive import AdaptivePath
+from igrt.quadrature.kept import HostGradients
 from igrt.quadrature.scheme import Scheme, adaptive_scheme
 from igrt.quadrature.stieltjes import StieltjesPath
 from igrt.specs import Array
@@ -77,7 +78,9 @@ class InnerScheme:
                 first, last, tolerance=self.tolerance, steps=self.steps, change=change, most=most
             )
         if self.tolerance is not None:
-            return _Mean(AdaptivePath(self.tolerance, np.ones(len(first)), None, most))
+            return _Mean(
+                AdaptivePath(self.tolerance, HostGradients(np.ones(len(first))), None, most)
+            )
         assert self.scheme is not None
         return _Fixed(self.scheme)
 
@@ -87,7 +90,8 @@ class _Mean:
 
     def __init__(self, path: AdaptivePath) -> None:
         self._path = path
-        self.wanted, self.evaluations, self.mean, self.error = path.wanted, 0, path.mean, np.inf
+        self.wanted, self.evaluations, self.error = path.wanted, 0, np.inf
+        self.mean: Array = np.zeros(0)
 
     def add(self, gradients: Sequence[Array], values: Sequence[Array]) -> None:
         path = self._path

@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from igrt.quadrature.trapezoid import INSIDE, OUTSIDE
+from igrt.quadrature.gaps import INSIDE, OUTSIDE
 from igrt.specs import Array
 
 _FIRST = 16

@@ -9,14 +9,8 @@ from typing import final
 import numpy as np
 
 from igrt.kernels import KernelSet, select
+from igrt.quadrature.gaps import INSIDE, OUTSIDE, trapezoid
 from igrt.specs import Array
-
-INSIDE, OUTSIDE = 1 / 12, 1 / 3
-"""Variance, over where the step is, of the error of a unit step in a gap of unit width: between two
-nodes, and beyond the last one."""
-
-_GROWS = 1.1
-"""Growth of the integrand from one node to the next that may be that of a singularity."""
 
 
 def dot(a: Array, b: Array) -> float:
@@ -52,7 +46,7 @@ class Trapezoid:
         self.scale = scale
         self.kernels = kernels or select("cpu")
         self._gradients: list[Array] = []
-        self._steps: list[float] = []
+        self.steps: list[float] = []
         """Σ scale·|Δ| between neighbouring nodes."""
         self._variance = np.zeros(len(scale))
         self._room = np.empty(len(scale))
@@ -62,26 +56,17 @@ class Trapezoid:
         order = np.argsort(alphas)
         self.alphas = [float(alphas[i]) for i in order]
         self._gradients = [gradients[i] for i in order]
-        widths = np.diff([0.0, *self.alphas, 1.0])
-        weights = (widths[:-1] + widths[1:]) / 2
-        weights[0] += widths[0] / 2
-        weights[-1] += widths[-1] / 2
-        # the steps beyond the ends are taken to be their neighbours'
-        factors = INSIDE * widths[1:-1] ** 2
-        factors[0] += OUTSIDE * widths[0] ** 2
-        factors[-1] += OUTSIDE * widths[-1] ** 2
+        weights, factors = trapezoid(self.alphas)
         last = len(order) - 1
         for k in range(0, last, 2):
             if k + 2 > last:
-                self._steps += self._refine(
-                    (k, k + 1, k + 1), (*weights[k:], 0), (factors[k], 0, 0)
-                )
+                self.steps += self._refine((k, k + 1, k + 1), (*weights[k:], 0), (factors[k], 0, 0))
                 continue
             right = weights[last] if k + 2 == last else 0
-            self._steps += self._refine(
+            self.steps += self._refine(
                 (k, k + 1, k + 2), (*weights[k : k + 2], right), (*factors[k : k + 2], 0)
             )
-        del self._steps[last:]
+        del self.steps[last:]
 
     def insert(self, alpha: float, gradient: Array) -> None:
         """Add a node; its gap becomes two."""
@@ -98,7 +83,7 @@ class Trapezoid:
             weights = rest + gap / 2, gap / 2 - whole, 0.0
             factors = OUTSIDE * rest**2 + INSIDE * gap**2, -OUTSIDE * whole**2, 0.0
             new, _ = self._refine((out, near, near + step), weights, factors)
-            self._steps.insert(at and last - 1, new)
+            self.steps.insert(at and last - 1, new)
             return
         left, right = alpha - alphas[at - 1], alphas[at + 1] - alpha
         weights = -right / 2, (left + right) / 2, -left / 2
@@ -111,7 +96,7 @@ class Trapezoid:
             INSIDE * right**2 + beyond[1],
             -INSIDE * (left + right) ** 2 - sum(beyond),
         )
-        self._steps[at - 1 : at] = self._refine((at - 1, at, at + 1), weights, factors)
+        self.steps[at - 1 : at] = self._refine((at - 1, at, at + 1), weights, factors)
 
     @property
     def error(self) -> float:
@@ -119,38 +104,9 @@ class Trapezoid:
         np.sqrt(np.maximum(self._variance, 0, out=self._room), out=self._room)
         return dot(self._room, self.scale)
 
-    def steepest(self, most: int) -> list[float]:
-        """Middles of the gaps that contribute most to the error, none far less than the first."""
-        widths = np.diff([0.0, *self.alphas, 1.0])
-        factors = np.full(len(widths), INSIDE)
-        factors[[0, -1]] = OUTSIDE
-        gains = widths * np.sqrt(factors) * [self._steps[0], *self._steps, self._steps[-1]]
-        chosen = np.argsort(-gains, kind="stable")[:most]
-        return self._middles(chosen[gains[chosen] > 0.25 * gains[chosen[0]]])
-
-    def widest(self, most: int) -> list[float]:
-        """Middles of the widest gaps."""
-        return self._middles(np.argsort(-np.diff([0.0, *self.alphas, 1.0]), kind="stable")[:most])
-
-    def steep_ends(self, most: int, least: float) -> list[float]:
-        """Nodes that approach an end, each half as far from it, where the integrand grows there.
-
-        Beyond an integrable singularity, such as that of α^(-1/2), lies what is in proportion to
-        width times integrand of the last gap; ends where that is below `least` are left alone.
-        """
-        found: list[float] = []
-        for end, near, next_ in ((0.0, 0, 1), (1.0, -1, -2)):
-            size, before = (float(np.abs(self._gradients[k]) @ self.scale) for k in (near, next_))
-            alpha = self.alphas[near]
-            if size > _GROWS * before and abs(alpha - end) * size > least:
-                for _ in range(most):
-                    alpha = (alpha + end) / 2
-                    found.append(alpha)
-        return found
-
-    def _middles(self, gaps: Array) -> list[float]:
-        edges = [0.0, *self.alphas, 1.0]
-        return [(edges[k] + edges[k + 1]) / 2 for k in gaps.tolist()]
+    def size(self, node: int) -> float:
+        """Σ scale·|g| of the gradient at a node, by its index."""
+        return dot(np.abs(self._gradients[node]), self.scale)
 
     def _refine(
         self,
@@ -175,4 +131,4 @@ class Trapezoid:
         return steps.tolist()
 
 
-__all__ = ["INSIDE", "OUTSIDE", "Trapezoid", "dot"]
+__all__ = ["Trapezoid", "dot"]

@@ -8,6 +8,7 @@ import re
 from types import ModuleType
 
 from igrt.errors import (
+    Cancelled,
     IgrtError,
     InputError,
     InternalError,
@@ -65,6 +66,8 @@ def translated(error: Exception, *, doing: str) -> IgrtError:
             f"out of memory while {doing}",
             hint="use a smaller internal_batch_size or memory budget",
         )
+    if "terminate flag" in text:
+        return Cancelled(f"cancelled while {doing}", hint="the model may be run again")
     kernel = _NO_KERNEL.search(str(error))
     if kernel:
         return ModelLoadError(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from igrt.quadrature import Sampling
-from igrt.runtime.points import Points, flat_rows, refuse_unbounded
-from igrt.runtime.stream import Integrals, Paths
-from igrt.specs import Array, Feeds
+from igrt.runtime.paths import Integrals
+from igrt.runtime.points import Points
+from igrt.specs import Array
 
 _SUMS_BYTES = 256 << 20
 """Memory for the sums of the rows in work at a time."""
@@ -50,43 +53,39 @@ class _Sums:
         return float(np.sqrt(self.squares).sum()) / self.count if self.count > 1 else np.nan
 
 
-def sample(
-    points: Points, paths: Paths, pool: Array, sampling: Sampling, gradients: dict[str, str]
-) -> Integrals:
+def sample(points: Points, names: Sequence[str], sampling: Sampling, *, pool: Array) -> Integrals:
     """Mean of (x - b) · gradient over draws of a baseline b and a position on the path from it.
 
     Args:
-        points: The model.
-        paths: One per row; each may begin at any of its baselines.
-        pool: Rows in the paths' baselines that each row may begin at, [rows, baselines] int64.
+        points: The model, whose outputs are the gradients of the attributed tensors.
+        names: Attributed tensors, in the order of the outputs.
         sampling: What to draw, and when to stop.
-        gradients: Gradient output of the model per attributed input.
+        pool: Rows in the paths' baselines that each path may begin at, [paths, baselines] int64.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
         OutOfMemory: If not even one row fits.
-        DeadlineExceeded: If the deadline passed.
+        Cancelled, DeadlineExceeded: If the watch of the points says so.
     """
-    sizes = {n: int(np.prod(paths.inputs[n].shape[1:], dtype=np.int64)) for n in gradients}
-    features = max(1, sum(sizes.values()))
+    paths, sizes = points.paths, [o.size for o in points.outputs]
+    features = max(1, sum(sizes))
     most = max(1, _SUMS_BYTES // (3 * 8 * features))
-    values = {n: np.zeros((len(paths), *paths.inputs[n].shape[1:])) for n in gradients}
-    error, evaluations = np.zeros(len(paths)), np.zeros(len(paths), dtype=np.int64)
+    result = Integrals.empty(
+        len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk
+    )
     for start in range(0, len(paths), most):
         rows = range(start, min(start + most, len(paths)))
         sums = {r: _Sums(features) for r in rows}
         active = list(rows)
         for runs in sampling.rounds(pool.shape[1]):
-            _round(points, paths, pool, gradients, sums, active, runs)
+            _round(points, names, pool, sums, active, runs)
             active = [r for r in active if not _done(sums[r], sampling.tolerance)]
             if not active:
                 break
         for r, found in sums.items():
-            parts = np.split(found.mean, np.cumsum(list(sizes.values()))[:-1])
-            for name, part in zip(gradients, parts, strict=True):
-                values[name][r] = part.reshape(values[name].shape[1:])
-            error[r], evaluations[r] = found.error, found.count
-    return Integrals(values, error, evaluations, points.chunk)
+            parts = np.split(found.mean, np.cumsum(sizes)[:-1])
+            result.store(r, parts, found.error, found.count)
+    return replace(result, chunk=points.chunk)
 
 
 def _done(sums: _Sums, tolerance: float | None) -> bool:
@@ -95,9 +94,8 @@ def _done(sums: _Sums, tolerance: float | None) -> bool:
 
 def _round(
     points: Points,
-    paths: Paths,
+    names: Sequence[str],
     pool: Array,
-    gradients: dict[str, str],
     sums: dict[int, _Sums],
     active: list[int],
     runs: list[tuple[Array, Array]],
@@ -109,34 +107,32 @@ def _round(
     baseline = pool[active][:, drawn].reshape(-1)
     last = np.tile(np.isin(np.arange(len(drawn)), ends), len(active))
     where = np.tile(np.concatenate([a for _, a in runs]), len(active))
-    for part, found, feeds in points.run(list(gradients.values()), path, baseline, where):
-        made = _contributions(
-            paths, gradients, path[part], baseline[part], where[part], found, feeds
-        )
+    points.watch.planned += len(path)
+    for part, lane in points.run(path, baseline, where):
+        made = _contributions(points, names, path[part], baseline[part], where[part], lane.read())
         for r, end, contribution in zip(path[part], last[part], made, strict=True):
             sums[int(r)].add(contribution, last=bool(end))
+        points.watch.did(len(made))
 
 
 def _contributions(
-    paths: Paths,
-    gradients: dict[str, str],
+    points: Points,
+    names: Sequence[str],
     path: Array,
     baseline: Array,
     alphas: Array,
-    found: list[Array],
-    feeds: Feeds,
+    gradients: list[Array],
 ) -> Array:
     """(x - b) · gradient at each point, [points, features] float64."""
-    parts = []
-    for name, gradient in zip(gradients, found, strict=True):
+    paths, parts, moves = points.paths, [], {}
+    for name, gradient in zip(names, gradients, strict=True):
         x = paths.inputs[name][paths.example[path]].reshape(len(path), -1)
         b = paths.baselines[name][baseline].reshape(len(path), -1)
-        flat = flat_rows(name, gradient, *x.shape)
-        moves = x != b
-        refuse_unbounded(name, flat, paths, path, alphas, feeds, moves.__getitem__)
+        moves[name] = x != b
         with np.errstate(invalid="ignore"):
-            products = (x.astype(np.float64) - b) * flat.astype(np.float64)
-        parts.append(np.where(moves, products, 0.0))
+            products = (x.astype(np.float64) - b) * gradient.astype(np.float64)
+        parts.append(np.where(moves[name], products, 0.0))
+    points.refuse_unbounded(names, path, alphas, lambda name, row: moves[name][row])
     return np.concatenate(parts, axis=1)
 
 

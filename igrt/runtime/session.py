@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -11,6 +14,8 @@ import numpy as np
 
 from igrt.errors import InputError, ProviderError, did_you_mean
 from igrt.runtime.ort import onnxruntime, translated
+from igrt.runtime.providers import Cuda
+from igrt.runtime.watch import Watch, current_watch
 from igrt.specs import Array, Feeds
 
 log = logging.getLogger("igrt")
@@ -23,6 +28,11 @@ _SHORT = {
 
 _OF_THE_MODEL = {"InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "UnicodeDecodeError"}
 """What onnxruntime raises for a broken model; anything else while CUDA starts is blamed on CUDA."""
+
+_NO_GRAPH = re.compile(r"graph capture", re.IGNORECASE)
+"""What onnxruntime says where some nodes have no CUDA kernel, or are of control flow."""
+
+_CUDA = Cuda()
 
 
 class Session(Protocol):
@@ -37,6 +47,10 @@ class Session(Protocol):
         """The named outputs for the given inputs."""
         ...
 
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those; None where that cannot be."""
+        ...
+
 
 @final
 class OrtSession:
@@ -47,6 +61,7 @@ class OrtSession:
         folder: Folder that its external data is relative to; None if it has none.
         provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
         threads: Threads within one operator; None leaves it to onnxruntime.
+        cuda: What the CUDA provider is asked for, where it is used.
 
     Raises:
         ModelLoadError: If onnxruntime refuses the model.
@@ -60,13 +75,29 @@ class OrtSession:
         folder: Path | None = None,
         provider: str = "auto",
         threads: int | None = None,
+        cuda: Cuda = _CUDA,
     ) -> None:
-        self._session = _create(model, folder, provider, threads)
+        self._session, self.no_graph = _create(model, folder, provider, threads, cuda)
+        """Why runs are not captured into a CUDA graph, in words; empty where they are."""
+        # a captured run reads the buffers it was captured with
+        self._apart = {} if self.no_graph else {"gpu_graph_id": "-1"}
 
     @property
     def provider(self) -> str:
         """The execution provider that really runs the model."""
         return str(self._session.get_providers()[0])
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """Nodes that each provider runs; empty where onnxruntime did not keep count."""
+        try:
+            parts = self._session.get_provider_graph_assignment_info()
+        except Exception:  # older than the method, or told not to record
+            return {}
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts[part.ep_name] += len(part.get_nodes())
+        return dict(counts)
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
         """The named outputs for the given inputs.
@@ -77,23 +108,88 @@ class OrtSession:
         """
         # a row of a vector is a NumPy scalar, which onnxruntime refuses
         arrays = {n: np.asarray(a) for n, a in feeds.items()}
+        made = _guarded(self._session.run, list(outputs), arrays, entries=self._apart)
+        return [np.asarray(a) for a in made]
+
+    def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
+        """A run that reads these very arrays and writes into those.
+
+        Belongs to one thread at a time. It raises what `run` raises, and InternalError where an
+        output has another shape or type than its array.
+
+        Args:
+            feeds: C-contiguous arrays by input.
+            made: C-contiguous arrays by output.
+
+        Returns:
+            None where onnxruntime cannot share the arrays, such as texts.
+        """
+        value = onnxruntime().OrtValue.ortvalue_from_numpy
+        binding = self._session.io_binding()
         try:
-            return [np.asarray(a) for a in self._session.run(list(outputs), arrays)]
-        except Exception as error:
-            raise translated(error, doing="running the model") from None
+            for name, array in feeds.items():
+                binding.bind_ortvalue_input(name, value(array))
+            for name, array in made.items():
+                binding.bind_ortvalue_output(name, value(array))
+        except RuntimeError:
+            return None
+        return lambda: _guarded(self._session.run_with_iobinding, binding)
 
 
-def _create(model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
+_NONE: Mapping[str, str] = {}
+
+
+def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str] = _NONE) -> Any:
+    """Run under the watch of this thread's call, with our errors in place of onnxruntime's.
+
+    Args:
+        run: Method of a session.
+        arguments: Its arguments but the last, which is run options.
+        entries: What these options say.
+    """
+    watch = current_watch() or _UNWATCHED
+    try:
+        return run(*arguments, watch.run_options(entries))
+    except Exception as error:
+        watch.check()
+        raise translated(error, doing="running the model") from None
+
+
+_UNWATCHED = Watch()
+"""For runs that belong to no call."""
+
+
+def _create(
+    model: bytes, folder: Path | None, provider: str, threads: int | None, cuda: Cuda
+) -> tuple[Any, str]:
     ort = onnxruntime()
     name = full_name(provider)
     if name == "auto":
         if "CUDAExecutionProvider" in ort.get_available_providers():
             try:
-                return _open(ort, model, folder, "CUDAExecutionProvider", threads)
+                return _with_graph(ort, model, folder, threads, cuda)
             except ProviderError as error:
                 log.warning("CUDA is not used: %s", error.message)
         name = "CPUExecutionProvider"
-    return _open(ort, model, folder, name, threads)
+    if name == "CUDAExecutionProvider":
+        return _with_graph(ort, model, folder, threads, cuda)
+    return _open(ort, model, folder, name, threads, cuda), f"{name} has none"
+
+
+def _with_graph(
+    ort: Any, model: bytes, folder: Path | None, threads: int | None, cuda: Cuda
+) -> tuple[Any, str]:
+    """A session on CUDA that captures its runs if asked for and possible, and why it does not."""
+    name = "CUDAExecutionProvider"
+    reason = "not asked for"
+    if cuda.graph:
+        try:
+            return _open(ort, model, folder, name, threads, cuda), ""
+        except ProviderError as error:
+            if not _NO_GRAPH.search(error.message):
+                raise
+            reason = error.message
+    return _open(ort, model, folder, name, threads, replace(cuda, graph=False)), reason
 
 
 def full_name(provider: str) -> str:
@@ -113,14 +209,16 @@ def full_name(provider: str) -> str:
     )
 
 
-def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: int | None) -> Any:
+def _open(
+    ort: Any, model: bytes, folder: Path | None, provider: str, threads: int | None, cuda: Cuda
+) -> Any:
     available = ort.get_available_providers()
-    cuda = provider == "CUDAExecutionProvider"
+    on_cuda = provider == "CUDAExecutionProvider"
     if provider not in available:
         raise ProviderError(
             f"{provider} is not part of the installed onnxruntime: it has {', '.join(available)}",
             hint="pip install 'igrt[gpu]' in an environment without igrt[cpu]"
-            if cuda
+            if on_cuda
             else "use one of these, or auto",
         )
     options = ort.SessionOptions()
@@ -131,16 +229,16 @@ def _open(ort: Any, model: bytes, folder: Path | None, provider: str, threads: i
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder)
         )
-    if cuda:
-        # TF32 keeps 10 bits of mantissa: not enough for a completeness gap of 1e-5
-        providers: list[Any] = [(provider, {"use_tf32": "0"}), "CPUExecutionProvider"]
+    if on_cuda:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers: list[Any] = [(provider, cuda.options()), "CPUExecutionProvider"]
     else:
         providers = [provider]
     try:
         session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:
         reason = translated(error, doing="loading the model")
-        if cuda and type(error).__name__ not in _OF_THE_MODEL:
+        if on_cuda and type(error).__name__ not in _OF_THE_MODEL:
             raise ProviderError(
                 f"{provider} does not work here: {reason.message}",
                 hint="`igrt doctor` says what is missing",

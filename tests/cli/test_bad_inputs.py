@@ -356,7 +356,11 @@ OPTIONS = [
     bad("explain mlp.onnx -i row.npy --tolerance nan", 2, "between 0 and 1, not nan"),
     bad("explain mlp.onnx -i row.npy --deadline 0", 2, "positive number of seconds"),
     bad("explain mlp.onnx -i row.npy --deadline nan", 2, "positive number of seconds"),
-    bad("explain mlp.onnx -i row.npy --deadline 1e-9", 1, "deadline passed after 0 of 15"),
+    bad(
+        "explain mlp.onnx -i row.npy --deadline 1e-9",
+        1,
+        "deadline passed before the first gradient",
+    ),
     bad("explain mlp.onnx -i row.npy --batch-size 0", 2, "internal_batch_size", "not 0"),
     bad("explain mlp.onnx -i row.npy --threads 0", 2, "threads", "not 0"),
     bad("explain mlp.onnx -i row.npy --provider gpu", 2, "unknown provider `gpu`"),

@@ -1,4 +1,4 @@
-"""Runs cuda_cases.py on Numba's CUDA simulator, in another process.
+"""Runs cuda_cases.py and cuda_kept_cases.py on Numba's CUDA simulator, in another process.
 
 Numba reads NUMBA_ENABLE_CUDASIM when it is imported, and with it CUDA is simulated for the whole
 process.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).with_name("cuda_cases.py")
+CASES = [Path(__file__).with_name(n) for n in ("cuda_cases.py", "cuda_kept_cases.py")]
 
 
 @pytest.mark.skipif(
@@ -31,7 +31,7 @@ def test_cuda_kernels_on_the_simulator(tmp_path: Path) -> None:
     }
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
-        [*command, f"--basetemp={tmp_path / 'inner'}", str(CASES)],
+        [*command, f"--basetemp={tmp_path / 'inner'}", *map(str, CASES)],
         env=environment,
         capture_output=True,
         text=True,

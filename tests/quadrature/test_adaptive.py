@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from igrt.kernels import select
 
-from igrt.quadrature import AdaptivePath
+from igrt.quadrature import AdaptivePath, HostGradients
 
 
 def integrate(g, exact, tolerance=1e-2, displacement=None, change=None, most=511):
     """(evaluations, reported, true) relative L1 error of a path."""
     d = np.ones(len(exact)) if displacement is None else displacement
-    path = AdaptivePath(tolerance, d, float(exact @ d) if change is None else change, most)
+    change = float(exact @ d) if change is None else change
+    path = AdaptivePath(tolerance, HostGradients(d), change, most)
     asked = []
     while path.wanted:
         asked += path.wanted
@@ -89,7 +90,7 @@ def test_an_output_that_jumps_itself_is_given_up_and_reported():
 
 
 def test_no_displacement_needs_no_second_round():
-    path = AdaptivePath(1e-2, np.zeros(3), 0.0, 511)
+    path = AdaptivePath(1e-2, HostGradients(np.zeros(3)), 0.0, 511)
     path.add([np.ones(3, np.float32)] * len(path.wanted))
     assert not path.wanted
     assert path.error == 0
@@ -97,7 +98,7 @@ def test_no_displacement_needs_no_second_round():
 
 def test_a_feature_that_does_not_move_may_have_any_gradient():
     displacement = np.array([1.0, 0.0])
-    path = AdaptivePath(1e-2, displacement, 1.0, 511)
+    path = AdaptivePath(1e-2, HostGradients(displacement), 1.0, 511)
     while path.wanted:
         path.add([np.array([2 * a, np.inf * (a - 0.5)], np.float32) for a in path.wanted])
     assert path.evaluations == 15
@@ -111,9 +112,8 @@ def test_reference_kernels_give_the_same(dtype):
     places, heights = rng.uniform(0, 1, 30), rng.normal(size=(30, 5))
     found = []
     for name in ("reference", "cpu"):
-        path = AdaptivePath(
-            1e-2, np.ones(5), heights.T @ (1 - places) @ np.ones(5), 511, select(name)
-        )
+        gradients = HostGradients(np.ones(5), select(name))
+        path = AdaptivePath(1e-2, gradients, heights.T @ (1 - places) @ np.ones(5), 511)
         while path.wanted:
             path.add([((a > places) @ heights).astype(dtype) for a in path.wanted])
         found.append((path.evaluations, path.error, path.mean.tolist()))

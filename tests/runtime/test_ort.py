@@ -10,6 +10,7 @@ import onnxruntime as real
 import pytest
 
 from igrt.errors import (
+    Cancelled,
     IgrtError,
     InputError,
     InternalError,
@@ -118,7 +119,7 @@ TABLE: list[tuple[Exception, str, type[IgrtError]]] = [
         LOADING,
         ModelLoadError,
     ),
-    (ort_error("Fail", "terminate flag was set"), RUNNING, InternalError),
+    (ort_error("Fail", "Exiting due to terminate flag being set to true."), RUNNING, Cancelled),
     (RuntimeError(), RUNNING, InternalError),
 ]
 

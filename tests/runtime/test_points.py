@@ -7,8 +7,10 @@ import pytest
 from igrt.kernels import select
 
 from igrt.errors import DeadlineExceeded, OutOfMemory
+from igrt.runtime.lane import Output
+from igrt.runtime.paths import Paths
 from igrt.runtime.points import Points
-from igrt.runtime.stream import Paths
+from igrt.runtime.watch import Watch
 
 
 class Echo:
@@ -26,12 +28,23 @@ class Echo:
             raise OutOfMemory("too many rows")
         return [feeds[name] for name in outputs]
 
+    def bind(self, feeds, made):
+        return None
+
 
 X = np.array([[1, 2], [3, 4]], np.float32)
 B = np.array([[0, 0], [1, 1], [-1, 2]], np.float32)
 
 
-def points(session, chunk=4, **options):
+OUTPUTS = [
+    Output("x", (2,), np.dtype(np.float32)),
+    Output("i", (), np.dtype(np.int64)),
+    Output("ct", (1,), np.dtype(np.float32)),
+    Output("reference", (2,), np.dtype(np.float32)),
+]
+
+
+def points(session, chunk=4, outputs=OUTPUTS, **options):
     paths = Paths(
         inputs={"x": X},
         baselines={"x": B},
@@ -43,8 +56,17 @@ def points(session, chunk=4, **options):
         batched=True,
         output_batched=True,
         change=np.zeros(3),
+        references={"x": "reference"},
     )
-    return Points(session, select("reference"), paths, cotangent="ct", chunk=chunk, **options)
+    return Points(
+        session,
+        select("reference"),
+        paths,
+        outputs,
+        cotangent="ct",
+        chunk=chunk,
+        watch=Watch(**options),
+    )
 
 
 PATH, BASELINE = np.array([0, 0, 1, 2, 2]), np.array([0, 2, 1, 0, 1])
@@ -53,35 +75,49 @@ ALPHA = np.array([0.5, 0.25, 1.0, 0.0, 0.75])
 
 @pytest.mark.parametrize(("chunk", "most"), [(4, None), (1, None), (64, None), (64, 2)])
 def test_points_lie_on_their_paths(chunk, most):
-    found = {"x": [], "i": [], "ct": []}
-    for part, made, feeds in points(Echo(most), chunk).run(list(found), PATH, BASELINE, ALPHA):
-        assert len(feeds["x"]) == part.stop - part.start
-        for name, array in zip(found, made, strict=True):
+    found = {"x": [], "i": [], "ct": [], "reference": []}
+    for part, lane in points(Echo(most), chunk).run(PATH, BASELINE, ALPHA):
+        assert len(lane.feeds()["x"]) == part.stop - part.start
+        for name, array in zip(found, lane.read(), strict=True):
             found[name].extend(array.tolist())
     x, b = X[[1, 1, 0, 1, 1]], B[BASELINE]
     np.testing.assert_allclose(found["x"], b + ALPHA[:, np.newaxis] * (x - b))
-    assert found["i"] == [8, 8, 7, 8, 8]
+    assert found["i"] == [[8], [8], [7], [8], [8]]
     assert found["ct"] == [[10], [10], [20], [30], [30]]
+    assert found["reference"] == b.tolist()
+
+
+def test_what_is_in_the_buffers_already_is_not_taken_for_what_should_be():
+    rng = np.random.default_rng(0)
+    work = points(Echo(), chunk=3)
+    for _ in range(50):
+        count = int(rng.integers(1, 4))
+        path, baseline = rng.integers(0, 3, count), rng.integers(0, 3, count)
+        alphas = rng.random(count)
+        assert work.step(path, baseline, alphas) == count
+        x, i, ct, reference = work.lane.read()
+        ends = X[np.array([1, 0, 1])[path]], B[baseline]
+        line = ends[1] + alphas[:, np.newaxis] * (ends[0] - ends[1])
+        np.testing.assert_allclose(x, line, atol=1e-6)  # alpha is rounded to float32
+        assert i.ravel().tolist() == np.array([8, 7, 8])[path].tolist()
+        assert ct.ravel().tolist() == (10 * (path + 1)).tolist()
+        assert reference.tolist() == ends[1].tolist()
 
 
 def test_a_chunk_that_does_not_fit_is_halved_for_good():
     session = Echo(most_rows=2)
     work = points(session, chunk=5)
-    assert sum(part.stop - part.start for part, _, _ in work.run(["x"], PATH, BASELINE, ALPHA)) == 5
+    assert sum(part.stop - part.start for part, _ in work.run(PATH, BASELINE, ALPHA)) == 5
     assert session.rows == [5, 2, 2, 1]
     assert work.chunk == 2
 
 
 def test_memory_for_not_even_one_is_an_error():
     with pytest.raises(OutOfMemory):
-        list(points(Echo(most_rows=0)).run(["x"], PATH, BASELINE, ALPHA))
+        list(points(Echo(most_rows=0)).run(PATH, BASELINE, ALPHA))
 
 
-def test_the_deadline_and_progress():
-    calls = []
-    work = points(Echo(), chunk=2, progress=lambda *done: calls.append(done))
-    list(work.run(["x"], PATH, BASELINE, ALPHA))
-    assert calls == [(2, 5), (4, 5), (5, 5)]
+def test_work_ends_at_the_deadline():
     late = points(Echo(), deadline=time.monotonic() - 1)
-    with pytest.raises(DeadlineExceeded, match="0 of 5"):
-        list(late.run(["x"], PATH, BASELINE, ALPHA))
+    with pytest.raises(DeadlineExceeded, match="before the first gradient evaluation"):
+        list(late.run(PATH, BASELINE, ALPHA))

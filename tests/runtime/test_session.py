@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from igrt.errors import InputError, ModelLoadError, ProviderError
+from igrt.runtime.providers import Cuda
 from igrt.runtime.session import OrtSession, full_name
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -104,7 +105,47 @@ def test_cuda_is_asked_for_without_a_way_back(wheel: Callable[..., list[dict[str
     assert OrtSession(TANH, provider="cuda").provider == CUDA
     (call,) = calls
     assert call["enable_fallback"] == 0
-    assert call["providers"] == [(CUDA, {"use_tf32": "0"}), CPU]
+    (name, asked), last = call["providers"]
+    assert (name, last) == (CUDA, CPU)
+    assert asked["use_tf32"] == "0"
+    assert asked["arena_extend_strategy"] == "kSameAsRequested"
+    assert {"user_compute_stream", "enable_cuda_graph", "gpu_mem_limit"}.isdisjoint(asked)
+
+
+def test_what_the_cuda_provider_can_be_asked_for(
+    wheel: Callable[..., list[dict[str, Any]]],
+) -> None:
+    calls = wheel([CUDA, CPU])
+    cuda = Cuda(tf32=True, memory=1 << 30, stream=4096, graph=True)
+    assert OrtSession(TANH, provider="cuda", cuda=cuda).no_graph == ""
+    asked = calls[0]["providers"][0][1]
+    # names that onnxruntime's provider reads; a wrong one is an error there, not here
+    wanted = {"use_tf32": "1", "gpu_mem_limit": "1073741824", "user_compute_stream": "4096"}
+    assert asked.items() >= (wanted | {"enable_cuda_graph": "1"}).items()
+
+
+def test_a_graph_that_cannot_be_captured_is_given_up_with_the_reason(
+    wheel: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = wheel([CUDA, CPU])
+    create = real.InferenceSession
+
+    def refuse(model: bytes, options: Any, *, providers: list[Any], **others: Any) -> Any:
+        if "enable_cuda_graph" in providers[0][1]:
+            raise RuntimeError(
+                "This session cannot use the graph capture feature as requested by the user as all "
+                "compute graph nodes have not been partitioned to the CUDAExecutionProvider"
+            )
+        return create(model, options, providers=providers, **others)
+
+    monkeypatch.setattr(real, "InferenceSession", refuse)
+    session = OrtSession(TANH, provider="cuda", cuda=Cuda(graph=True))
+    assert "have not been partitioned" in session.no_graph
+    assert len(calls) == 1
+
+
+def test_nodes_are_counted_where_onnxruntime_keeps_count() -> None:
+    assert OrtSession(TANH, provider="cpu").nodes == {}
 
 
 def test_auto_takes_cuda_where_it_works(wheel: Callable[..., list[dict[str, Any]]]) -> None:

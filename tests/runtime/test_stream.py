@@ -9,13 +9,24 @@ from igrt.kernels import select
 
 from igrt.errors import DeadlineExceeded, NonFiniteError, OutOfMemory
 from igrt.quadrature import scheme_for
-from igrt.runtime.stream import Paths, integrate
+from igrt.runtime.lane import Output
+from igrt.runtime.paths import Paths
+from igrt.runtime.points import Points
+from igrt.runtime.stream import KEEP_BYTES, integrate
+from igrt.runtime.watch import Watch
 
 
-class CubicSession:
-    """F(x) = Σ x³ per row, so the gradient is 3x² times the cotangent; counts its runs."""
+class Fake:
+    """A session that is no onnxruntime's, and so cannot share arrays with it."""
 
     provider = "FakeExecutionProvider"
+
+    def bind(self, feeds, made):
+        return None
+
+
+class CubicSession(Fake):
+    """F(x) = Σ x³ per row, so the gradient is 3x² times the cotangent; counts its runs."""
 
     def __init__(self, most_rows=None, fail=None):
         self.rows, self.most_rows, self.fail = [], most_rows, fail
@@ -51,17 +62,19 @@ def paths(examples=3, features=5, others=None, seed=0):
     )
 
 
-def run(session, p, scheme, chunk=8, **options):
-    return integrate(
+def run(session, p, scheme, chunk=8, keep_bytes=KEEP_BYTES, **options):
+    x = p.inputs["x"]
+    outputs = [Output("grad", x.shape[1:], x.dtype)]
+    points = Points(
         session,
         select("reference"),
         p,
-        scheme,
-        gradients={"x": "grad"},
+        outputs,
         cotangent="ct",
         chunk=chunk,
-        **options,
+        watch=Watch(**options),
     )
+    return integrate(points, ["x"], scheme, keep_bytes=keep_bytes)
 
 
 def exact(p):
@@ -154,25 +167,24 @@ def test_progress_counts_every_evaluation():
     assert [d for d, _ in calls] == sorted(d for d, _ in calls)
 
 
-def test_slots_are_reused_when_sums_would_take_too_much_memory(monkeypatch):
-    monkeypatch.setattr("igrt.runtime.stream._SUMS_BYTES", 2 * 5 * 8 * 2)
+def test_slots_are_reused_when_sums_would_take_too_much_memory():
     p = paths(examples=9)
-    found = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
-    monkeypatch.undo()
+    two = 2 * 5 * 8 * 2  # sums of two paths: two rules, five features
+    found = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7, keep_bytes=two)
     everything = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
     np.testing.assert_array_equal(found.values["x"], everything.values["x"])
 
 
-def test_large_inputs_are_integrated_by_nested_rules_and_report_no_less_than_the_gap(monkeypatch):
+def test_large_inputs_are_integrated_by_nested_rules_and_report_no_less_than_the_gap():
     kept = run(CubicSession(), paths(), scheme_for(None, None, 1e-2))
-    monkeypatch.setattr("igrt.runtime.stream._FEW_KEPT", 1 << 40)
+    few = 100 * 4 * 5  # half of it for a path, so less than 63 gradients
     p = paths()
-    found = run(CubicSession(), p, scheme_for(None, None, 1e-2))
+    found = run(CubicSession(), p, scheme_for(None, None, 1e-2), keep_bytes=few)
     assert found.evaluations.tolist() == [15, 15, 15]
     # the same rule of 15 nodes, summed in another order
     np.testing.assert_allclose(found.values["x"], kept.values["x"], rtol=1e-6)
     p.change[1] += 100.0  # as if the output jumped where no gradient tells
-    missed = run(CubicSession(), p, scheme_for(None, None, 1e-2))
+    missed = run(CubicSession(), p, scheme_for(None, None, 1e-2), keep_bytes=few)
     assert missed.evaluations.tolist() == [15, 255, 15]
     # up to the rounding of float32 gradients
     assert missed.error[1] == pytest.approx(100.0, rel=1e-5)
@@ -181,10 +193,8 @@ def test_large_inputs_are_integrated_by_nested_rules_and_report_no_less_than_the
 def test_a_step_graph_is_fed_with_other_tensors_than_those_attributed():
     p = paths()
 
-    class Step:
+    class Step(Fake):
         """The same cubic after a prefix h = 2x: fed with h, gives the gradient of x."""
-
-        provider = "FakeExecutionProvider"
 
         def run(self, outputs, feeds):
             assert set(feeds) == {"h", "ct"}

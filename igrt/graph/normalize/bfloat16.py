@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from igrt.graph.view import Graph, subgraphs
+from igrt.graph.rename import rename
+from igrt.graph.view import Graph
 
 NARROW = "igrt/bfloat16/"
 
@@ -27,7 +28,7 @@ def widen_ends(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         kept = onnx.NodeProto()
         kept.CopyFrom(node)
-        _rename(kept, renamed)
+        rename(kept, renamed)
         nodes.append(kept)
     made = [o.name for o in outputs if o.name not in fed]
     nodes.extend(_cast(renamed[name], name, TensorProto.FLOAT) for name in made)
@@ -47,20 +48,6 @@ def _is_narrow(info: onnx.ValueInfoProto) -> bool:
 
 def _cast(source: str, target: str, to: int) -> onnx.NodeProto:
     return helper.make_node("Cast", [source], [target], name=f"{NARROW}cast/{target}", to=to)
-
-
-def _rename(node: onnx.NodeProto, renamed: dict[str, str]) -> None:
-    for names in (node.input, node.output):
-        for i, name in enumerate(names):
-            names[i] = renamed.get(name, name)
-    for body in subgraphs(node):
-        hidden = {i.name for i in body.input} | {t.name for t in body.initializer}
-        hidden.update(o for n in body.node for o in n.output)
-        seen = {old: new for old, new in renamed.items() if old not in hidden}
-        for inner in body.node:
-            _rename(inner, seen)
-        for output in body.output:
-            output.name = seen.get(output.name, output.name)
 
 
 __all__ = ["widen_ends"]

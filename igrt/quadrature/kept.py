@@ -1,0 +1,159 @@
+"""`Gradients`: what is kept of the gradients of one path, and the few numbers that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from igrt.kernels import KernelSet, select
+from igrt.quadrature.scheme import patterson_nodes, patterson_weights
+from igrt.quadrature.trapezoid import Trapezoid, dot
+from igrt.specs import Array
+
+MEMORY = 0.25
+"""Part of the difference of the two coarser rules that counts as well: two neighbours may agree by
+chance where the integrand has one step, three hardly."""
+
+
+@final
+@dataclass(frozen=True)
+class Figures:
+    """An estimate of ∫ g in numbers.
+
+    Args:
+        norm: Σ scale·|mean|.
+        total: Σ displacement·mean.
+        error: Estimated error of the mean, Σ scale·|…|.
+    """
+
+    norm: float
+    total: float
+    error: float
+
+
+class Gradients(Protocol):
+    """The gradients of one path, wherever they were computed.
+
+    Nothing but `mean` needs them all in one place: decisions are made by the figures. `Any` is
+    what stands for a gradient there: an array, or its place on a device.
+    """
+
+    @property
+    def alphas(self) -> Sequence[float]:
+        """Nodes, ascending."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[float]:
+        """Σ scale·|Δ| between neighbouring nodes."""
+        ...
+
+    def nested(self, gradients: Sequence[Any]) -> tuple[Figures, Figures]:
+        """Take those that make a nested rule complete: the trapezoidal and the nested estimate."""
+        ...
+
+    def insert(self, alphas: Sequence[float], gradients: Sequence[Any]) -> Figures:
+        """Take those at further nodes, which no nested rule has: the trapezoidal estimate."""
+        ...
+
+    def size(self, node: int) -> float:
+        """Σ scale·|g| of the gradient at a node, by its index."""
+        ...
+
+    def mean(self, *, nested: bool) -> Array:
+        """∫ g by the nested rule or by the trapezoidal one, [features] float64."""
+        ...
+
+
+@final
+class HostGradients:
+    """Gradients in the host's memory.
+
+    Args:
+        displacement: x - x', [features]; its absolute value is the scale.
+        kernels: What the sums are made with; those of the host by default.
+    """
+
+    def __init__(self, displacement: Array, kernels: KernelSet | None = None) -> None:
+        self._displacement = displacement.astype(np.float64)
+        self._kernels = kernels or select("cpu")
+        self._kept: list[Array] = []
+        self._rules: list[Array] = []
+        self._room = np.empty_like(self._displacement)
+        self._still = np.flatnonzero(self._displacement == 0)
+        self._trapezoid = Trapezoid(np.abs(self._displacement), self._kernels)
+
+    @property
+    def alphas(self) -> Sequence[float]:
+        """Nodes, ascending."""
+        return self._trapezoid.alphas
+
+    @property
+    def steps(self) -> Sequence[float]:
+        """Σ scale·|Δ| between neighbouring nodes."""
+        return self._trapezoid.steps
+
+    def nested(self, gradients: Sequence[Array]) -> tuple[Figures, Figures]:
+        """Take those that complete a nested rule."""
+        self._kept += [self._finite(g) for g in gradients]
+        nodes = len(self._kept)
+        # a new one each time: its end nodes are all others' neighbours
+        self._trapezoid = Trapezoid(self._trapezoid.scale, self._kernels)
+        self._trapezoid.build(patterson_nodes(nodes), self._kept)
+        sizes = [(nodes + 1 >> k) - 1 for k in ((0,) if self._rules else (2, 1, 0))]
+        self._rules = [*self._rules, *(self._sum(n) for n in sizes)][-3:]
+        coarse, middle, fine = self._rules
+        errors = (
+            self._norm(np.subtract(fine, middle, out=self._room)),
+            MEMORY * self._norm(np.subtract(middle, coarse, out=self._room)),
+        )
+        return self._by_trapezoid(), self._figures(fine, max(errors))
+
+    def insert(self, alphas: Sequence[float], gradients: Sequence[Array]) -> Figures:
+        """Take those at further nodes; the nested rules are over."""
+        self._kept, self._rules = [], []
+        for alpha, gradient in zip(alphas, gradients, strict=True):
+            self._trapezoid.insert(alpha, self._finite(gradient))
+        return self._by_trapezoid()
+
+    def size(self, node: int) -> float:
+        """Σ scale·|g| of the gradient at a node."""
+        return self._trapezoid.size(node)
+
+    def mean(self, *, nested: bool) -> Array:
+        """∫ g by one of the two rules, [features] float64."""
+        return self._rules[-1] if nested else self._trapezoid.mean
+
+    def _by_trapezoid(self) -> Figures:
+        return self._figures(self._trapezoid.mean, self._trapezoid.error)
+
+    def _figures(self, mean: Array, error: float) -> Figures:
+        return Figures(self._norm(mean), dot(self._displacement, mean), error)
+
+    def _norm(self, mean: Array) -> float:
+        return dot(np.abs(mean, out=self._room), self._trapezoid.scale)
+
+    def _sum(self, nodes: int) -> Array:
+        """Mean by the nested rule of so many nodes."""
+        total: Array = np.zeros(len(self._displacement))
+        row = np.zeros(1, np.int64)
+        weights = patterson_weights(nodes).reshape(-1, 1, 1)
+        for weight, gradient in zip(weights, self._kept, strict=False):
+            self._kernels.accumulate(
+                total[np.newaxis, np.newaxis], gradient[np.newaxis], row, weight
+            )
+        return total
+
+    def _finite(self, gradient: Array) -> Array:
+        """Without the NaN and infinities of features that do not move, which count for nothing."""
+        if np.isfinite(gradient[self._still]).all():
+            return gradient
+        gradient = gradient.copy()
+        gradient[self._still] = 0
+        return gradient
+
+
+__all__ = ["MEMORY", "Figures", "Gradients", "HostGradients"]

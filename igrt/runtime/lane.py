@@ -1,0 +1,262 @@
+"""`Lane`: the buffers of one chunk of points, and its run, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from igrt.errors import InternalError, OutOfMemory
+from igrt.kernels import KernelSet
+from igrt.runtime.paths import Paths
+from igrt.runtime.session import Session
+from igrt.runtime.unbounded import bounded
+from igrt.specs import Array, Feeds
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What the model gives for one row.
+
+    Args:
+        name: Output of the model.
+        shape: Its shape without the batch axis.
+        dtype: Its element type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+    @property
+    def size(self) -> int:
+        """Numbers in a row."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class Lane(Protocol):
+    """Room for a chunk of points b + α(x - b), and the run that evaluates the model there.
+
+    A lane belongs to one call, and so to one thread. What is bound to a device stays at its place
+    from run to run.
+    """
+
+    @property
+    def rows(self) -> int:
+        """Most points per run."""
+        ...
+
+    def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
+        """Bring points into the buffers.
+
+        Args:
+            path: Path of each, [points] int64.
+            baseline: Row in the paths' baselines that it begins at, [points] int64.
+            alphas: Position of each on its path, [points] float64.
+        """
+        ...
+
+    def run(self) -> None:
+        """Evaluate the model at the points."""
+        ...
+
+    def read(self) -> list[Array]:
+        """The outputs of the last run, [points, features] each; overwritten by the next run."""
+        ...
+
+    def bounded(self, output: int) -> bool:
+        """Whether an output of the last run holds ordinary numbers only."""
+        ...
+
+    def feeds(self) -> Feeds:
+        """What the model was fed with in the last run, in the memory of the host."""
+        ...
+
+
+@final
+class HostLane:
+    """A lane in the memory of the host.
+
+    The model reads and writes NumPy arrays in place where onnxruntime lets it: not for texts, and
+    not where an output has another shape than one row per point.
+
+    Args:
+        session: The model.
+        kernels: Path kernels of the host.
+        paths: Where the points lie; each is used with any of its baselines.
+        outputs: What to evaluate.
+        cotangent: Cotangent input of the model; None for one that has none.
+        rows: Most points per run.
+
+    Raises:
+        OutOfMemory: If memory does not suffice for the buffers.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        kernels: KernelSet,
+        paths: Paths,
+        outputs: Sequence[Output],
+        *,
+        cotangent: str | None,
+        rows: int,
+    ) -> None:
+        self._session, self._kernels, self._paths = session, kernels, paths
+        self._outputs, self._cotangent = outputs, cotangent
+        self.rows = rows
+        self._ends = {
+            n: (np.ascontiguousarray(x).reshape(len(x), -1), b.reshape(len(b), -1))
+            for n, (x, b) in paths.ends.items()
+        }
+        try:
+            self._buffers = {n: _room(rows, a) for n, a in self._fed().items()}
+            self._table = _Table(self._ends, rows)
+            self._made = {o.name: np.empty((rows, *o.shape), o.dtype) for o in outputs}
+        except MemoryError:
+            raise OutOfMemory(
+                f"out of memory for the buffers of {rows} rows",
+                hint="use a smaller internal_batch_size or memory budget",
+            ) from None
+        self._path, self._baseline = np.full(rows, -1), np.full(rows, -1)
+        self._count = 0
+        self._found: list[Array] = []
+        self._runs: dict[int, tuple[Feeds, Callable[[], None] | None]] = {}
+        self._binds = True
+
+    def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
+        """Bring points into the buffers."""
+        paths, count = self._paths, len(path)
+        self._count = count
+        slots = self._table.slots(paths.example[path], baseline)
+        for name, (x, b) in self._table.ends.items():
+            points = self._buffers[name][:count].reshape(count, -1)
+            self._kernels.interpolate(b, x, slots, np.ascontiguousarray(alphas), points)
+        # what does not move along a path is there already where the row had the same path before
+        new = np.flatnonzero(path != self._path[:count])
+        if len(new):
+            self._path[new] = path[new]
+            example = paths.example[path[new]]
+            for name, array in paths.others.items():
+                self._buffers[name][new] = array[example]
+            if self._cotangent is not None:
+                self._buffers[self._cotangent][new] = paths.cotangents[path[new]]
+        if paths.references:
+            new = np.flatnonzero(baseline != self._baseline[:count])
+            self._baseline[new] = baseline[new]
+            for name, reference in paths.references.items():
+                self._buffers[reference][new] = paths.baselines[name][baseline[new]]
+
+    def run(self) -> None:
+        """Evaluate the model at the points.
+
+        Raises:
+            OutOfMemory: If memory does not suffice.
+            InternalError: If an output does not have one row per point.
+        """
+        count = self._count
+        if count not in self._runs:
+            made = {o.name: self._view(self._made[o.name], count) for o in self._outputs}
+            feeds = self._feeds(count)
+            self._runs[count] = feeds, self._session.bind(feeds, made)
+        feeds, bound = self._runs[count]
+        if self._binds and bound is not None:
+            try:
+                bound()
+            except InternalError:  # another shape than expected, or a failure that comes again
+                self._binds = False
+            else:
+                self._found = [self._made[o.name][:count].reshape(count, -1) for o in self._outputs]
+                return
+        names = [o.name for o in self._outputs]
+        found = self._session.run(names, feeds)
+        self._found = [_flat(o, a, count) for o, a in zip(self._outputs, found, strict=True)]
+
+    def read(self) -> list[Array]:
+        """The outputs of the last run, [points, features] each; overwritten by the next run."""
+        return self._found
+
+    def bounded(self, output: int) -> bool:
+        """Whether an output of the last run holds ordinary numbers only."""
+        return bounded(self._found[output])
+
+    def feeds(self) -> Feeds:
+        """What the model was fed with in the last run."""
+        return self._runs[self._count][0]
+
+    def _fed(self) -> dict[str, Array]:
+        """Arrays with what the model is fed with in each row, by input."""
+        paths = self._paths
+        fed = {n: x for n, (x, _) in paths.ends.items()} | dict(paths.others)
+        fed |= {r: paths.inputs[n] for n, r in paths.references.items()}
+        return fed if self._cotangent is None else fed | {self._cotangent: paths.cotangents}
+
+    def _feeds(self, count: int) -> Feeds:
+        feeds = {n: np.asarray(a) for n, a in self._paths.shared.items()}
+        for name, buffer in self._buffers.items():
+            batched = self._paths.batched if name != self._cotangent else self._paths.output_batched
+            feeds[name] = buffer[:count] if batched else buffer.reshape(buffer.shape[1:])
+        return feeds
+
+    def _view(self, made: Array, count: int) -> Array:
+        return made[:count] if self._paths.batched else made.reshape(made.shape[1:])
+
+
+class _Table:
+    """Ends of the paths that points lie on, gathered once for as long as they are needed.
+
+    Args:
+        ends: Inputs and baselines, [examples, features] and [all baselines, features] by name.
+        rows: Most points at a time.
+    """
+
+    def __init__(self, ends: Mapping[str, tuple[Array, Array]], rows: int) -> None:
+        self._from = ends
+        self.ends = {
+            n: (np.empty((rows, x.shape[1]), x.dtype), np.empty((rows, x.shape[1]), x.dtype))
+            for n, (x, _) in ends.items()
+        }
+        """The same for each slot, [slots, features]."""
+        self._free = list(range(rows))
+        self._slots: dict[tuple[int, int], int] = {}
+        self._last: tuple[Array, Array, Array] | None = None
+
+    def slots(self, example: Array, baseline: Array) -> Array:
+        """Where the ends of each point are, [points] int64."""
+        if self._last is not None:
+            examples, baselines, slots = self._last
+            if np.array_equal(example, examples) and np.array_equal(baseline, baselines):
+                return slots
+        pairs = list(zip(example.tolist(), baseline.tolist(), strict=True))
+        wanted = dict.fromkeys(pairs)
+        missing = [p for p in wanted if p not in self._slots]
+        if len(missing) > len(self._free):
+            for pair in [p for p in self._slots if p not in wanted]:
+                self._free.append(self._slots.pop(pair))
+        for pair in missing:
+            slot = self._slots[pair] = self._free.pop()
+            for name, (x, b) in self.ends.items():
+                of_x, of_b = self._from[name]
+                x[slot], b[slot] = of_x[pair[0]], of_b[pair[1]]
+        slots = np.asarray([self._slots[p] for p in pairs], dtype=np.int64)
+        self._last = example, baseline, slots
+        return slots
+
+
+def _room(rows: int, array: Array) -> Array:
+    return np.empty((rows, *array.shape[1:]), array.dtype)
+
+
+def _flat(output: Output, found: Array, rows: int) -> Array:
+    if found.size != rows * output.size:
+        raise InternalError(
+            f"the output `{output.name}` has the shape {list(found.shape)} for {rows} rows of "
+            f"{list(output.shape)}"
+        )
+    return np.ascontiguousarray(found).reshape(rows, -1)
+
+
+__all__ = ["HostLane", "Lane", "Output"]

@@ -1,0 +1,106 @@
+"""`Paths`: the straight paths of one call, and `Integrals`, what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+
+from igrt.specs import Array
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Straight paths to integrate over.
+
+    Args:
+        inputs: Attributed inputs, [examples, *shape] by name.
+        baselines: Their baselines, [all baselines, *shape] by name.
+        example: Example of each path, [paths] int64.
+        baseline: Row in `baselines` of each path, [paths] int64.
+        cotangents: One per path, [paths, *output shape].
+        others: Further inputs of the model that have a row per example, by name.
+        shared: Further inputs without a batch axis, fed as they are, by name.
+        batched: Whether the model's inputs have a batch axis; without, a run takes a single row.
+        output_batched: Whether the explained output has one; without, likewise.
+        change: F(x) - F(x') per path, [paths] float64.
+        references: Input of the model that is fed with the baseline, per attributed input.
+        times_difference: Whether gradients are multiplied by x - x'.
+        moving: What the model is fed with along the path where that is not the attributed inputs:
+            values at the inputs, [examples, *shape] by name. A step graph begins at such tensors.
+        moving_baselines: The same at the baselines, [all baselines, *shape] by name.
+    """
+
+    inputs: Mapping[str, Array]
+    baselines: Mapping[str, Array]
+    example: Array
+    baseline: Array
+    cotangents: Array
+    others: Mapping[str, Array]
+    shared: Mapping[str, Array]
+    batched: bool
+    output_batched: bool
+    change: Array
+    references: Mapping[str, str] = field(default_factory=dict)
+    times_difference: bool = True
+    moving: Mapping[str, Array] | None = None
+    moving_baselines: Mapping[str, Array] | None = None
+
+    @property
+    def ends(self) -> dict[str, tuple[Array, Array]]:
+        """Inputs and baselines of what the model is fed with along the path."""
+        at, begin = self.moving, self.moving_baselines
+        if at is None or begin is None:
+            at, begin = self.inputs, self.baselines
+        return {n: (x, begin[n]) for n, x in at.items()}
+
+    def flat_ends(self, name: str, path: int) -> tuple[Array, Array]:
+        """Input and baseline of a path, [features] each."""
+        x, b = self.inputs[name][self.example[path]], self.baselines[name][self.baseline[path]]
+        return x.reshape(-1), b.reshape(-1)
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Integrals:
+    """What the paths integrate to.
+
+    Args:
+        values: (x - x') · ∫ gradient, [paths, *shape] float64 by name.
+        error: Estimated absolute quadrature error of the values in the L1 norm, [paths]; NaN where
+            the rule gives no estimate.
+        evaluations: Gradient evaluations spent, [paths] int64.
+        chunk: Rows per run at the end: smaller than planned if memory ran out.
+    """
+
+    values: dict[str, Array]
+    error: Array
+    evaluations: Array
+    chunk: int
+
+    @staticmethod
+    def empty(paths: int, shapes: Mapping[str, tuple[int, ...]], chunk: int) -> Integrals:
+        """Results still to be found.
+
+        Args:
+            paths: How many.
+            shapes: Shape of each attributed tensor for one example.
+            chunk: Rows per run.
+        """
+        values = {n: np.zeros((paths, *shape)) for n, shape in shapes.items()}
+        return Integrals(values, np.zeros(paths), np.zeros(paths, dtype=np.int64), chunk)
+
+    def store(self, path: int, values: Sequence[Array], error: float, evaluations: int) -> None:
+        """Write down the result of a path; values are [features] each."""
+        for of_paths, flat in zip(self.values.values(), values, strict=True):
+            of_paths[path] = flat.reshape(of_paths.shape[1:])
+        self.error[path], self.evaluations[path] = error, evaluations
+
+
+__all__ = ["Integrals", "Paths"]
