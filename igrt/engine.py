@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import onnx
@@ -17,21 +17,25 @@ from igrt.graph.emit import PREFIX
 from igrt.graph.learn import exposing, unranked, with_ranks
 from igrt.graph.nonfinite import watch
 from igrt.graph.prune import prune
-from igrt.runtime.paths import Paths
+from igrt.kernels import KernelSet
+from igrt.quadrature import Scheme
+from igrt.rows import agree
+from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
 from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
+from igrt.stage.gradient import GradientGraph, gradient_graph
+from igrt.stage.split import Choice, choose
+from igrt.staged import SessionMaker, Staged
 from igrt.vjp.augment import Augmented, differentiate
-
-_SAME = 1e-3
-"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
-in another order differ by some 1e-6; a row that leaks into another differs by order one."""
 
 _FORWARD_ROWS = 32
 
-SessionMaker = Callable[[onnx.ModelProto], Session]
+_ENOUGH = 4
+"""Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
+
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -73,6 +77,9 @@ class Engine:
         self._row_bytes: dict[Shapes, int] = {}
         self._constant: dict[bool, bool] = {}
         self._others: dict[Sweep, Engine] = {}
+        self._sized: tuple[Shapes, GradientGraph] | None = None
+        self._choices: dict[bool, Choice] = {}
+        self._staged: dict[bool, Staged | None] = {}
 
     def under(self, sweep: Sweep) -> Engine:
         """The engine whose gradient graph has other rules; each is made when it is first used."""
@@ -114,6 +121,13 @@ class Engine:
             if self._gradient is None:
                 self._gradient = self.session(lean)
             return self._gradient
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs the gradient graph, or its step."""
+        with self._lock:
+            loaded = [s.step for s in self._staged.values() if s is not None]
+        return (loaded[0] if loaded and self._gradient is None else self.gradient).provider
 
     def constant(self, *, from_zero: bool) -> bool:
         """Whether the gradient is the same everywhere on a path (`constant_gradient`)."""
@@ -202,6 +216,19 @@ class Engine:
 
     def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
         """How many rows a run of the gradient session takes."""
+        # shape inference of the whole model, so only once for inputs of the same shapes
+        key = self._shapes(paths)
+        if key not in self._row_bytes:
+            self._row_bytes[key] = row_bytes(self.lean, dict(key))
+        return plan(
+            row_bytes=self._row_bytes[key],
+            memory=memory,
+            internal_batch_size=internal_batch_size,
+            most_rows=self.most_rows,
+        )
+
+    def _shapes(self, paths: Paths) -> Shapes:
+        """Shape of each input of the gradient graph, with a batch of one row."""
         lead = (1,) if self.batched else ()
         arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
@@ -209,16 +236,70 @@ class Engine:
         lead = (1,) if self.output_batched else ()
         shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
         shapes |= {n: a.shape for n, a in paths.shared.items()}
-        # shape inference of the whole model, so only once for inputs of the same shapes
-        key = tuple(sorted(shapes.items()))
-        if key not in self._row_bytes:
-            self._row_bytes[key] = row_bytes(self.lean, shapes)
-        return plan(
-            row_bytes=self._row_bytes[key],
-            memory=memory,
-            internal_batch_size=internal_batch_size,
-            most_rows=self.most_rows,
-        )
+        return tuple(sorted(shapes.items()))
+
+    def _graph(self, paths: Paths) -> GradientGraph:
+        """The gradient graph with the sizes that it has on some paths."""
+        lean, key, augmented = self.lean, self._shapes(paths), self.augmented
+        shapes = dict(key)
+        shapes |= {g: shapes[n] for n, g in augmented.gradients.items()}
+        with self._lock:
+            if self._sized is None or self._sized[0] != key:
+                graph = gradient_graph(
+                    lean,
+                    shapes,
+                    moving=self.wrt,
+                    shared=paths.shared,
+                    late=[augmented.cotangent, *paths.references.values()],
+                    batched=self.batched,
+                    any_rows=self.most_rows is None,
+                )
+                self._sized = key, graph
+            return self._sized[1]
+
+    def staging(self, paths: Paths, *, sums: bool) -> Choice:
+        """What of the gradient graph would run at the ends of paths only, or on sums over them.
+
+        Args:
+            paths: Paths; the choice is made for the sizes of the first.
+            sums: Whether sums over the paths are all that is asked for.
+        """
+        graph, gradients = self._graph(paths), tuple(self.augmented.gradients.values())
+        with self._lock:
+            if sums not in self._choices:
+                self._choices[sums] = choose(graph, gradients, sums=sums)
+            return self._choices[sums]
+
+    def integrals(
+        self, paths: Paths, owner: Array, scheme: Scheme, kernels: KernelSet, run: dict[str, Any]
+    ) -> Integrals | None:
+        """What paths come to with the gradient graph in parts; None where that does not serve.
+
+        Args:
+            paths: The paths.
+            owner: Example of each baseline, [rows of the baselines] int64.
+            scheme: Where to evaluate, and when to stop.
+            kernels: Path and accumulation kernels.
+            run: Further arguments of `igrt.runtime.points.Points`.
+        """
+        if len(scheme.stages[0].alphas) < _ENOUGH or paths.references:
+            return None
+        sums = scheme.tolerance is None
+        choice = self.staging(paths, sums=sums)
+        graph = self._graph(paths)
+        with self._lock:
+            if sums not in self._staged:
+                several = self.batched and self.most_rows is None
+                self._staged[sums] = (
+                    Staged(choice, self.session, several=several) if choice.pays else None
+                )
+            staged = self._staged[sums]
+        if staged is None:
+            return None
+        try:
+            return staged.integrals(graph, paths, owner, scheme, kernels, run)
+        except NonFiniteError:  # the whole graph says where it begins, or that it does not matter
+            return None
 
 
 def open_engine(
@@ -293,13 +374,4 @@ def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
         return False
 
 
-def agree(found: Array, alone: Array) -> bool:
-    """Whether rows that were run together have the outputs of each alone."""
-    finite = np.isfinite(alone)
-    if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
-        return False
-    scale = float(np.abs(alone[finite]).max(initial=0.0))
-    return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
-
-
-__all__ = ["Engine", "agree", "open_engine"]
+__all__ = ["Engine", "open_engine"]

@@ -24,11 +24,15 @@ ALLOWED = {
     "stage": {"graph", "vjp"},
     "runtime": {"quadrature", "kernels"},
     "feeds": {"stage"},
-    "engine": {"graph", "runtime", "stage", "vjp"},
-    "placed": {"engine", "runtime", "stage"},
+    "rows": {"runtime"},
+    "staged": {"kernels", "quadrature", "rows", "runtime", "stage"},
+    "engine": {
+        *("graph", "kernels", "quadrature", "rows", "runtime", "stage", "staged", "vjp"),
+    },
+    "placed": {"engine", "stage"},
     "explainer": {
         *("attribution", "baselines", "engine", "feeds", "graph", "kernels", "methods"),
-        *("placed", "quadrature", "runtime", "stage", "targets", "vjp"),
+        *("placed", "quadrature", "rows", "runtime", "stage", "targets", "vjp"),
     },
     "inspection": {"explainer", "graph", "vjp"},
     "export": {"attribution", "graph", "vjp"},
@@ -36,7 +40,7 @@ ALLOWED = {
     "render": {"attribution"},
     "verify": {
         *("attribution", "baselines", "engine", "explainer", "graph", "methods", "render"),
-        *("runtime", "targets"),
+        *("rows", "runtime", "targets"),
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "render"),
@@ -47,7 +51,17 @@ ALLOWED = {
 }
 # third-party packages that only some layers may touch
 HOMES = {
-    "onnx": {"graph", "vjp", "stage", "engine", "explainer", "inspection", "export", "verify"},
+    "onnx": {
+        "graph",
+        "vjp",
+        "stage",
+        "staged",
+        "engine",
+        "explainer",
+        "inspection",
+        "export",
+        "verify",
+    },
     "onnxruntime": {"runtime"},
     "numba": set(),
     "click": {"cli"},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import numpy as np
 
-from igrt.quadrature import Scheme
+from igrt.quadrature import Scheme, Stage
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -72,6 +72,11 @@ class Ledger(Protocol):
         ...
 
 
+Pullback = Callable[[int, Sequence[Array]], list[Array]]
+"""From sums of what the model gives along a path, [n, features] per output, to those of the
+gradients, [n, features] per attributed tensor; linear."""
+
+
 @final
 class Sums:
     """Weighted sums, for schemes whose nodes are known beforehand.
@@ -82,6 +87,8 @@ class Sums:
         scheme: Where to evaluate, and when to stop.
         found: Where results are stored.
         keep_bytes: Memory for the sums.
+        pullback: Turns sums of what the model gives into those of the gradients, where that is
+            something else.
     """
 
     def __init__(
@@ -91,7 +98,9 @@ class Sums:
         scheme: Scheme,
         found: Integrals,
         keep_bytes: int,
+        pullback: Pullback | None = None,
     ) -> None:
+        self._pullback = pullback
         self._points, self._names, self._scheme, self._found = points, names, scheme, found
         sizes = [o.size for o in points.outputs]
         per_slot = 8 * scheme.rules * max(1, sum(sizes))
@@ -123,15 +132,13 @@ class Sums:
         path, stage = self._path[slot], self._scheme.stages[self._stage[slot]]
         error = norm = 0.0
         values = []
-        for name, of_slots in zip(self._names, self._sums, strict=True):
-            sums = of_slots[slot]
-            values.append(times_difference(self._points, name, path, sums[stage.fine]))
+        for name, (mean, *gap) in zip(self._names, self._means(slot, stage), strict=True):
+            values.append(times_difference(self._points, name, path, mean))
             norm += float(np.abs(values[-1]).sum())
-            if stage.coarse is None:
+            if not gap:
                 error = np.nan
             else:
-                gap = sums[stage.fine] - sums[stage.coarse]
-                error += float(np.abs(times_difference(self._points, name, path, gap)).sum())
+                error += float(np.abs(times_difference(self._points, name, path, gap[0])).sum())
         done = self._stage[slot] + 1
         tolerance = self._scheme.tolerance
         if tolerance is not None:
@@ -143,6 +150,16 @@ class Sums:
         evaluations = sum(len(s.alphas) for s in self._scheme.stages[:done])
         self._found.store(path, values, error, evaluations)
         return None
+
+    def _means(self, slot: int, stage: Stage) -> list[Array]:
+        """Mean gradients, and their difference from the coarser rule's, [1 or 2, features] each."""
+        means = []
+        for of_slots in self._sums:
+            sums = of_slots[slot]
+            fine = sums[stage.fine]
+            rows = [fine] if stage.coarse is None else [fine, fine - sums[stage.coarse]]
+            means.append(np.stack(rows))
+        return means if self._pullback is None else self._pullback(self._path[slot], means)
 
     def _piece(self, slot: int) -> Piece:
         stage = self._scheme.stages[self._stage[slot]]
@@ -161,4 +178,4 @@ def times_difference(points: Points, name: str, path: int, mean: Array) -> Array
     return out
 
 
-__all__ = ["Ledger", "Piece", "Sums", "times_difference"]
+__all__ = ["Ledger", "Piece", "Pullback", "Sums", "times_difference"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from igrt.quadrature import Scheme
 from igrt.runtime.kept import Kept, keeps
-from igrt.runtime.ledger import Ledger, Piece, Sums
+from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -20,7 +20,12 @@ KEEP_BYTES = 512 << 20
 
 
 def integrate(
-    points: Points, names: Sequence[str], scheme: Scheme, *, keep_bytes: int = KEEP_BYTES
+    points: Points,
+    names: Sequence[str],
+    scheme: Scheme,
+    *,
+    keep_bytes: int = KEEP_BYTES,
+    pullback: Pullback | None = None,
 ) -> Integrals:
     """Integrate the gradient along every path.
 
@@ -32,6 +37,8 @@ def integrate(
         names: Attributed tensors, in the order of the outputs.
         scheme: Where to evaluate, and when to stop.
         keep_bytes: Memory for what is known of the paths in work: sums, or gradients.
+        pullback: What makes sums of gradients of the sums of what the model gives, where that is
+            something else.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -41,10 +48,13 @@ def integrate(
     paths, watch = points.paths, points.watch
     found = Integrals.empty(len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk)
     ledger: Ledger
-    if scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
+    if pullback is None and keeps(points, scheme, keep_bytes) and scheme.tolerance is not None:
         ledger = Kept(points, names, scheme.tolerance, found, keep_bytes)
     else:
-        ledger = Sums(points, names, scheme, found, keep_bytes)
+        ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
+    checked, moves_matter = names, paths.times_difference
+    if pullback is not None:  # what it makes of a number that is none, it cannot undo
+        checked, moves_matter = [o.name for o in points.outputs], False
     watch.planned += len(paths) * len(scheme.stages[0].alphas)
     queue = _Queue(ledger, len(paths))
     while not queue.done:
@@ -59,7 +69,7 @@ def integrate(
             x, b = paths.flat_ends(name, path[row])
             return np.asarray(x != b)
 
-        points.refuse_unbounded(names, path, alphas, moves if paths.times_difference else None)
+        points.refuse_unbounded(checked, path, alphas, moves if moves_matter else None)
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)

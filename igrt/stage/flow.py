@@ -6,6 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable
 from math import inf
 
+from igrt.errors import InternalError
+
 Node = Hashable
 
 SOURCE, SINK = "source", "sink"
@@ -21,6 +23,9 @@ def cheapest_cut(edges: Iterable[tuple[Node, Node, float]]) -> set[Node]:
     Args:
         edges: From, to, capacity; infinite where they may not be cut.
 
+    Raises:
+        InternalError: If it is not.
+
     Reference: Edmonds and Karp, 1972, "Theoretical improvements in algorithmic efficiency for
     network flow problems".
     """
@@ -35,6 +40,8 @@ def cheapest_cut(edges: Iterable[tuple[Node, Node, float]]) -> set[Node]:
             path.append((before[at], at))
             at = before[at]
         flow = min(room[a][b] for a, b in path)
+        if flow == inf:
+            raise InternalError("the ends of a network are tied together")
         for a, b in path:
             if room[a][b] != inf:
                 room[a][b] -= flow

@@ -105,22 +105,22 @@ class GradientGraph:
             for o in outputs
         )
 
-    def whole(self, name: str) -> bool:
-        """Whether a tensor can be handed from one model to another as an array of known shape."""
-        spec = self.graph.spec(name)
-        known = spec.shape is not None and all(isinstance(d, int) for d in spec.shape)
-        return known and spec.dtype not in _NO_ARRAYS
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of a tensor; None where it is not known, or where NumPy has no such array."""
+        return None if self.graph.spec(name).dtype in _NO_ARRAYS else _sizes(self.graph, name)
 
     def by_rows(self, name: str) -> bool:
         """Whether a tensor has one row per row of the inputs, as far as its sizes tell."""
-        shape = self.graph.spec(name).shape
-        if not self.whole(name) or shape is None:
-            return False
-        if not self.batched:
-            return True
+        shape = self.shape(name)
+        if shape is None or not self.batched:
+            return shape is not None
         if self.more is None:
             return shape[:1] == (1,)
-        return shape[:1] == (_ROWS,) and self.more.spec(name).shape == (_ROWS + 1, *shape[1:])
+        return shape[:1] == (_ROWS,) and _sizes(self.more, name) == (_ROWS + 1, *shape[1:])
+
+    def row(self, name: str) -> tuple[int, ...]:
+        """Shape of a row of a tensor that has rows."""
+        return (self.shape(name) or ())[int(self.batched) :]
 
     @cached_property
     def still(self) -> bool:
@@ -150,6 +150,12 @@ class GradientGraph:
 _ROWS = 2
 
 
+def _sizes(graph: Graph, name: str) -> tuple[int, ...] | None:
+    shape = graph.spec(name).shape
+    sizes = tuple(d for d in shape or () if isinstance(d, int))
+    return sizes if shape is not None and len(sizes) == len(shape) else None
+
+
 def gradient_graph(
     model: onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]],
@@ -164,7 +170,7 @@ def gradient_graph(
 
     Args:
         model: The gradient graph.
-        shapes: Shape of each input, with a batch of one row.
+        shapes: Shape of each input and output, with a batch of one row.
         moving: Inputs that move along the path.
         shared: Inputs without a batch axis.
         late: Inputs that differ between paths of one example.

@@ -62,6 +62,8 @@ def back(of: GradientGraph, outputs: Collection[str]) -> Back:
         of: The gradient graph.
         outputs: The gradients.
     """
+    if not all(of.by_rows(n) for n in outputs):
+        return Back(frozenset(), tuple(outputs))
     eligible = _linear_tail(of, outputs)
     edges: list[tuple[object, object, float]] = []
     users = _users(of, of.graph.producers.values())
@@ -103,8 +105,9 @@ def front(of: GradientGraph, outputs: Collection[str]) -> Front:
     for index in live:
         node = of.graph.nodes[index]
         if node.op_type in SIZES and not of.by_rows(node.input[0]):
-            # its sizes cannot be handed on as those of a row
-            edges[of.graph.producers.get(node.input[0], SINK), SINK] = inf
+            maker = of.graph.producers.get(node.input[0])
+            if maker in steady:  # sizes that cannot be handed on as those of a row
+                edges[maker, SINK] = inf
         if index not in steady:
             continue
         edges[SOURCE, index] = of.cost(node)
@@ -193,7 +196,7 @@ def _cut_cost(of: GradientGraph, name: str) -> float:
 def _common(of: GradientGraph, name: str) -> bool:
     """Whether a tensor is made of inputs without a batch axis only, and so the same for all."""
     made_of_shared = of.batched and of.behind.get(name, frozenset()) <= of.shared
-    return made_of_shared and name not in of.sizes and of.whole(name)
+    return made_of_shared and name not in of.sizes and of.shape(name) is not None
 
 
 def _sum_cost(of: GradientGraph, name: str) -> float:

@@ -116,7 +116,7 @@ class Split:
     """A gradient graph in three.
 
     Args:
-        prologue: Gives what steps are fed with that is no input; None where steps are fed with nothing but inputs.
+        prologue: Gives what steps are fed with that is no input; None where that is nothing.
         step: Gives `summed`.
         epilogue: Gives gradients from `summed`; None where steps give these themselves.
         moving: Tensors that steps are fed with along the path.

@@ -10,12 +10,13 @@ import onnx
 
 from igrt import targets
 from igrt.baselines import as_list
-from igrt.engine import Engine, agree
+from igrt.engine import Engine
 from igrt.errors import IgrtError, InputError
 from igrt.explainer import Explainer
 from igrt.graph.load import Source, external_files
 from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.onnx_types import value_info
+from igrt.rows import agree
 from igrt.targets import Target
 from igrt.verify.case import Case, Explain, flat
 

@@ -35,6 +35,7 @@ class Staged:
         y = ReferenceEvaluator(model).run([augmented.of.name], {**x, **self.others})[0]
         self.ct = rng.normal(size=y.shape)
         fed = {**x, **self.others, self.cotangent: self.ct}
+        fed |= {g: x[n] for n, g in self.gradients.items()}
         self.fed = {i.name for i in self.lean.graph.input}
         of = gradient_graph(
             self.lean,
@@ -61,7 +62,9 @@ class Staged:
             )
             for a in ALPHAS
         ]
-        return [sum(w * g for w, g in zip(WEIGHTS, gs, strict=True)) for gs in zip(*found)]
+        return [
+            sum(w * g for w, g in zip(WEIGHTS, gs, strict=True)) for gs in zip(*found, strict=True)
+        ]
 
     def staged(self):
         parts = self.split
