@@ -176,7 +176,14 @@ def measure(
         if open_ends := unranked(Graph(part)):  # as Explainer does
             before = _session(exposing(part, open_ends), path.parent)
             made = before.run(None, {i.name: at[i.name] for i in before.get_inputs()})
-            part = with_ranks(part, dict(zip(open_ends, made, strict=True)))
+            part = with_ranks(
+                part,
+                {
+                    n: (a.dtype.name, a.ndim)
+                    for n, a in zip(open_ends, made, strict=True)
+                    if a.dtype.kind not in "OUS"
+                },
+            )
         augmented = differentiate(part, of=found.of.name, wrt=names)
     except IgrtError as error:
         first = error.message.splitlines()

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
-import onnx
 
+from igrt.apart import agree
+from igrt.derived import Derived
 from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
-from igrt.graph import Graph
-from igrt.graph.emit import PREFIX
-from igrt.graph.learn import exposing, unranked, with_ranks
-from igrt.graph.nonfinite import watch
-from igrt.graph.prune import prune
 from igrt.kernels import KernelSet
+from igrt.parts import Staging
 from igrt.quadrature import Scheme
-from igrt.rows import agree
+from igrt.rows import Batching, NotRows
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Plan, plan
 from igrt.runtime.session import Session
 from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
-from igrt.stage import Batching, NotRows, constant_gradient, free_batch, row_bytes
-from igrt.stage.gradient import GradientGraph, gradient_graph
-from igrt.stage.split import Choice, choose
 from igrt.staged import SessionMaker, Staged
-from igrt.vjp.augment import Augmented, differentiate
 
 _FORWARD_ROWS = 32
 
@@ -37,6 +30,33 @@ _ENOUGH = 4
 """Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GradientGraph:
+    """A gradient graph, and how it is fed and read.
+
+    Args:
+        model: The graph; its outputs are gradients.
+        dtype: Element type of the explained output.
+        cotangent: Name of the cotangent input, in the shape of that output.
+        gradients: Name of the gradient output per attributed tensor.
+        references: Name of the input for the baseline per attributed tensor, where the rules
+            compare with one; else empty.
+        fed: Inputs of the graph.
+        constant: Whether the gradient is the same everywhere on a straight path.
+        constant_from_zero: The same where the path begins at zero.
+    """
+
+    model: Derived
+    dtype: str
+    cotangent: str
+    gradients: Mapping[str, str]
+    references: Mapping[str, str]
+    fed: Sequence[str]
+    constant: bool
+    constant_from_zero: bool
 
 
 @final
@@ -55,9 +75,10 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
+        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
     """
 
-    part: onnx.ModelProto
+    part: Derived
     of: str
     wrt: tuple[str, ...]
     session: SessionMaker
@@ -67,19 +88,18 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
+    rounded: Callable[[GradientGraph], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._forward: Session | None = None
         self._gradient: Session | None = None
-        self._augmented: Augmented | None = None
-        self._lean: onnx.ModelProto | None = None
+        self._exact: Session | None = None
+        self._lean: GradientGraph | None = None
         self._row_bytes: dict[Shapes, int] = {}
-        self._constant: dict[bool, bool] = {}
         self._others: dict[Sweep, Engine] = {}
-        self._sized: tuple[Shapes, GradientGraph] | None = None
-        self._choices: dict[bool, Choice] = {}
-        self._staged: dict[bool, Staged | None] = {}
+        self._stagings: dict[tuple[Shapes, bool], Staging] = {}
+        self._staged: dict[str, Staged] = {}
 
     def under(self, sweep: Sweep) -> Engine:
         """The engine whose gradient graph has other rules; each is made when it is first used."""
@@ -91,51 +111,48 @@ class Engine:
             return self._others[sweep]
 
     @property
-    def augmented(self) -> Augmented:
-        """The model with its gradient graph."""
-        with self._lock:
-            if self._augmented is None:
-                self._augmented = differentiate(
-                    self.part, wrt=self.wrt, of=self.of, sweep=self.sweep
-                )
-            return self._augmented
-
-    @property
-    def lean(self) -> onnx.ModelProto:
-        """The augmented model without what the gradients do not need.
-
-        onnxruntime runs every node, so the explained output itself goes, too.
-        """
-        augmented = self.augmented
+    def lean(self) -> GradientGraph:
+        """The gradient graph."""
         with self._lock:
             if self._lean is None:
-                wanted = [*augmented.gradients.values(), *self.also]
-                self._lean = prune(augmented.model, wanted)
+                model = self.part.then(
+                    "gradients",
+                    of=self.of,
+                    wrt=self.wrt,
+                    rules=self.sweep.rules,
+                    epsilon=self.sweep.epsilon,
+                    also=self.also,
+                )
+                self._lean = GradientGraph(model, **model.facts)
             return self._lean
 
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
+        if self.rounded is None:
+            return self.exact
         lean = self.lean
         with self._lock:
             if self._gradient is None:
-                self._gradient = self.session(lean)
+                self._gradient = self.rounded(lean)
             return self._gradient
+
+    @property
+    def exact(self) -> Session:
+        """The same in the precision of the model."""
+        lean = self.lean
+        with self._lock:
+            if self._exact is None:
+                self._exact = self.session(lean.model)
+            return self._exact
 
     @property
     def provider(self) -> str:
         """The execution provider that really runs the gradient graph, or its step."""
         with self._lock:
-            loaded = [s.step for s in self._staged.values() if s is not None]
-        return (loaded[0] if loaded and self._gradient is None else self.gradient).provider
-
-    def constant(self, *, from_zero: bool) -> bool:
-        """Whether the gradient is the same everywhere on a path (`constant_gradient`)."""
-        lean = self.lean
-        with self._lock:
-            if from_zero not in self._constant:
-                self._constant[from_zero] = constant_gradient(lean, self.wrt, from_zero=from_zero)
-            return self._constant[from_zero]
+            loaded = [s.step for s in self._staged.values()]
+        whole = self._gradient or self._exact
+        return (whole or (loaded[0] if loaded else self.gradient)).provider
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""
@@ -196,16 +213,19 @@ class Engine:
         try:
             yield
         except NonFiniteError as error:
-            raise self._located(error, self.lean) from None
+            raise self._located(error, self.lean.model) from None
 
-    def _located(self, error: NonFiniteError, model: onnx.ModelProto) -> NonFiniteError:
+    def _located(self, error: NonFiniteError, model: Derived) -> NonFiniteError:
         """The error with the first tensor that is not finite; runs its one row once more."""
         if error.feeds is None:
             return error
+        from igrt.graph.emit import PREFIX
+        from igrt.graph.nonfinite import watch
+
         try:
-            seen = watch(model, apart=PREFIX, bound=UNBOUNDED)
+            seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
-            counts = self.session(seen.model).run(names, error.feeds)
+            counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -219,7 +239,10 @@ class Engine:
         # shape inference of the whole model, so only once for inputs of the same shapes
         key = self._shapes(paths)
         if key not in self._row_bytes:
-            self._row_bytes[key] = row_bytes(self.lean, dict(key))
+            model = self.lean.model
+            self._row_bytes[key] = model.fact(
+                "row_bytes", lambda: _row_bytes(model, dict(key)), shapes=key
+            )
         return plan(
             row_bytes=self._row_bytes[key],
             memory=memory,
@@ -232,43 +255,35 @@ class Engine:
         lead = (1,) if self.batched else ()
         arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
-        shapes |= {r: shapes[n] for n, r in self.augmented.references.items()}
+        shapes |= {r: shapes[n] for n, r in self.lean.references.items()}
         lead = (1,) if self.output_batched else ()
-        shapes[self.augmented.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        shapes[self.lean.cotangent] = (*lead, *paths.cotangents.shape[1:])
         shapes |= {n: a.shape for n, a in paths.shared.items()}
         return tuple(sorted(shapes.items()))
 
-    def _graph(self, paths: Paths) -> GradientGraph:
-        """The gradient graph with the sizes that it has on some paths."""
-        lean, key, augmented = self.lean, self._shapes(paths), self.augmented
-        shapes = dict(key)
-        shapes |= {g: shapes[n] for n, g in augmented.gradients.items()}
-        with self._lock:
-            if self._sized is None or self._sized[0] != key:
-                graph = gradient_graph(
-                    lean,
-                    shapes,
-                    moving=self.wrt,
-                    shared=paths.shared,
-                    late=[augmented.cotangent, *paths.references.values()],
-                    batched=self.batched,
-                    any_rows=self.most_rows is None,
-                )
-                self._sized = key, graph
-            return self._sized[1]
-
-    def staging(self, paths: Paths, *, sums: bool) -> Choice:
+    def staging(self, paths: Paths, *, sums: bool) -> Staging:
         """What of the gradient graph would run at the ends of paths only, or on sums over them.
 
         Args:
-            paths: Paths; the choice is made for the sizes of the first.
+            paths: The paths; their sizes decide.
             sums: Whether sums over the paths are all that is asked for.
         """
-        graph, gradients = self._graph(paths), tuple(self.augmented.gradients.values())
+        key, lean = (self._shapes(paths), sums), self.lean
         with self._lock:
-            if sums not in self._choices:
-                self._choices[sums] = choose(graph, gradients, sums=sums)
-            return self._choices[sums]
+            if key not in self._stagings:
+                options = {
+                    "shapes": dict(key[0]),
+                    "moving": list(self.wrt),
+                    "shared": sorted(paths.shared),
+                    "late": [lean.cotangent, *lean.references.values()],
+                    "gradients": dict(lean.gradients),
+                    "batched": self.batched,
+                    "any_rows": self.most_rows is None,
+                    "sums": sums,
+                }
+                found = lean.model.fact("staging", lambda: _staging(lean.model, options), **options)
+                self._stagings[key] = Staging.of(found)
+            return self._stagings[key]
 
     def integrals(
         self, paths: Paths, owner: Array, scheme: Scheme, kernels: KernelSet, run: dict[str, Any]
@@ -282,28 +297,26 @@ class Engine:
             kernels: Path and accumulation kernels.
             run: Further arguments of `igrt.runtime.points.Points`.
         """
-        if len(scheme.stages[0].alphas) < _ENOUGH or paths.references:
+        few = len(scheme.stages[0].alphas) < _ENOUGH
+        if few or paths.references or self.rounded is not None:
             return None
-        sums = scheme.tolerance is None
-        choice = self.staging(paths, sums=sums)
-        graph = self._graph(paths)
+        staging = self.staging(paths, sums=scheme.tolerance is None)
+        if not staging.pays:
+            return None
+        split, model = repr(staging.parts), self.lean.model
         with self._lock:
-            if sums not in self._staged:
+            if split not in self._staged:
                 several = self.batched and self.most_rows is None
-                self._staged[sums] = (
-                    Staged(choice, self.session, several=several) if choice.pays else None
-                )
-            staged = self._staged[sums]
-        if staged is None:
-            return None
+                self._staged[split] = Staged(model, staging.parts, self.session, several=several)
+            staged = self._staged[split]
         try:
-            return staged.integrals(graph, paths, owner, scheme, kernels, run)
+            return staged.integrals(staging, paths, owner, scheme, kernels, run)
         except NonFiniteError:  # the whole graph says where it begins, or that it does not matter
             return None
 
 
 def open_engine(
-    part: onnx.ModelProto,
+    part: Derived,
     of: str,
     wrt: tuple[str, ...],
     session: SessionMaker,
@@ -344,7 +357,7 @@ def open_engine(
         return alone
     together, note = alone, "independent"
     if layout.fixed:
-        freed = free_batch(part, frozenset(probe))
+        freed = part.then("freed", names=sorted(probe))
         note += ", after making the fixed batch free"
         together = Engine(freed, of, wrt, session, note)
     else:
@@ -355,16 +368,51 @@ def open_engine(
     return together
 
 
-def _ranked(part: onnx.ModelProto, session: SessionMaker, feeds: Feeds) -> onnx.ModelProto:
+def _staging(model: Derived, options: dict[str, Any]) -> dict[str, Any]:
+    from igrt.stage.sized import sized_graph
+    from igrt.stage.split import choose
+
+    given = dict(options)
+    sums, gradients = given.pop("sums"), given.pop("gradients")
+    shapes = given.pop("shapes")
+    shapes |= {g: shapes[n] for n, g in gradients.items()}
+    graph = sized_graph(model.proto, shapes, **given)
+    return choose(graph, tuple(gradients.values()), sums=sums).staging.listed()
+
+
+def _row_bytes(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    from igrt.stage import row_bytes
+
+    return row_bytes(model.proto, shapes)
+
+
+def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     """The part with the numbers of axes that its gradient needs and inference does not find."""
-    open_ends = unranked(Graph(part))
+    open_ends = part.fact("unranked", lambda: _unranked(part))
     if not open_ends:
         return part
-    try:
-        made = session(exposing(part, open_ends)).run(open_ends, feeds)
-    except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
-        return part
-    return with_ranks(part, dict(zip(open_ends, made, strict=True)))
+
+    def ranks() -> dict[str, list[Any]]:
+        try:
+            made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
+            return {}
+        return {
+            n: [a.dtype.name, a.ndim]
+            for n, a in zip(open_ends, made, strict=True)
+            if a.dtype.kind not in "OUS"
+        }
+
+    shapes = sorted((n, a.dtype.name, a.shape) for n, a in feeds.items())
+    found = part.fact("ranks", ranks, shapes=shapes)
+    return part.then("ranked", ranks=found) if found else part
+
+
+def _unranked(part: Derived) -> list[str]:
+    from igrt.graph import Graph
+    from igrt.graph.learn import unranked
+
+    return unranked(Graph(part.proto))
 
 
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
@@ -374,4 +422,4 @@ def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
         return False
 
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "GradientGraph", "open_engine"]

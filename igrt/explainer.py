@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -13,42 +13,38 @@ from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
-import onnx
 
 from igrt import baselines as baseline_values
 from igrt import methods, targets
+from igrt.apart import agree, rows_apart
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, of_any_example
-from igrt.engine import Engine, open_engine
+from igrt.cache import CacheLike
+from igrt.derived import Derived, derived
+from igrt.engine import Engine, GradientGraph, open_engine
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
-from igrt.graph import Graph, load, serialise
-from igrt.graph.load import ModelLike
-from igrt.graph.normalize import normalize
-from igrt.graph.normalize.bfloat16 import widen_ends
-from igrt.graph.normalize.opset import pin_ir_version
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH, is_quantised
-from igrt.graph.prune import prune
 from igrt.kernels import select
 from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes
+from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
-from igrt.rows import agree, rows_apart
+from igrt.rows import Batching, NotRows, batching
 from igrt.runtime.inside import integrate_inside
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import plan
 from igrt.runtime.points import Points
+from igrt.runtime.providers import Cuda
 from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session, full_name
+from igrt.runtime.session import OrtSession, Session
 from igrt.runtime.stream import integrate
 from igrt.runtime.watch import Progress, Watch
-from igrt.specs import Array, Display, Feeds, TensorSpec
-from igrt.stage import Batching, NotRows, batching
-from igrt.stage.cut import cut
+from igrt.source import ModelLike, read
+from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.targets import Target
-from igrt.vjp import advice
-from igrt.vjp.augment import differentiable
+
+_CUDA = Cuda()
 
 
 @final
@@ -67,6 +63,11 @@ class Explainer:
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
+        precision: Of the gradients: ``float32``, ``tf32`` (on CUDA: products of matrices with 10
+            bits of mantissa) or ``fp16`` (these and what lies between in float16). What is below
+            float32 is compared with it on every path, and the difference is part of the error.
+        cache: Whether the graphs made of the model are kept on disk for the next process: True
+            for the user's cache folder, or a folder. The results are the same.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -87,6 +88,8 @@ class Explainer:
         memory: int | None = None,
         threads: int | None = None,
         quantised: str = STRAIGHT_THROUGH,
+        precision: str = "float32",
+        cache: CacheLike = False,
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(
@@ -94,30 +97,23 @@ class Explainer:
                 hint="leave it out to have it chosen",
             )
         plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
-        full_name(provider)
-        self._source = load(model)
+        check(precision, provider)
+        self._precision = precision
+        self._given = read(model)
         self._provider, self._memory, self._threads = provider, memory, threads
-        normal = widen_ends(normalize(self._source.model, quantised))
-        self._quantised = quantised if is_quantised(self._source.model) else None
-        graph = Graph(normal)
-        self._normal, self._graph = normal, graph
-        found = differentiable(normal, wrt=wrt, of=of)
-        self.of: TensorSpec = found.of
+        self._loaded = derived(self._given, cache)
+        self._normal = self._loaded.then("normal", quantised=quantised)
+        self._part = self._normal.then("explained", of=of, wrt=None if wrt is None else list(wrt))
+        known = self._part.facts
+        self.of: TensorSpec = _spec(known["of"])
         """Spec of the explained output."""
-        self._cut = advice.cut_paths(found.graph, found.found)
-        self.wrt: tuple[TensorSpec, ...] = found.wrt
+        self.wrt: tuple[TensorSpec, ...] = tuple(_spec(s) for s in known["wrt"])
         """Specs of the attributed tensors."""
-        for spec in (self.of, *self.wrt):
-            if spec.dtype == "bfloat16":  # inputs and outputs were widened
-                raise InputError(
-                    f"{spec} is an inner bfloat16 tensor, which NumPy cannot hold",
-                    hint="name a neighbour in float32, an input or an output; or use igrt.augment",
-                )
-        names = [s.name for s in self.wrt]
-        self._inner = [n for n in names if n in graph.producers]
-        self._part = (
-            cut(normal, names, self.of.name) if self._inner else prune(normal, [self.of.name])
-        )
+        self.inputs: tuple[TensorSpec, ...] = tuple(_spec(s) for s in known["inputs"])
+        """Specs of the model's inputs."""
+        self._inner: list[str] = known["inner"]
+        self._cut: list[str] = known["cut"]
+        self._quantised = quantised if self._loaded.facts["quantised"] else None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._layout: Batching | None = None
@@ -126,14 +122,9 @@ class Explainer:
         self._sequence: bool | None = None
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Specs of the model's inputs."""
-        return self._graph.inputs
-
-    @property
     def _batching(self) -> Batching:
         """Which inputs have a batch axis: those attributed must, else no row can be told apart."""
-        inputs = self._graph.inputs
+        inputs = self.inputs
         fed = {s.name for s in inputs}
         attributed = fed.intersection(s.name for s in self.wrt)
         floats = {s.name for s in inputs if s.is_float}
@@ -142,7 +133,7 @@ class Explainer:
     def _layout_of(self, inputs: Feeds | Any) -> Batching:
         """The batching for some inputs: an only axis may be a batch of numbers, or a sequence."""
         layout = self._batching
-        if {s.rank for s in self._graph.inputs if s.name in layout.inputs} != {1}:
+        if {s.rank for s in self.inputs if s.name in layout.inputs} != {1}:
             return layout
         if self._sequence is None:
             self._sequence = not self._apart(inputs, layout)
@@ -151,12 +142,12 @@ class Explainer:
     def _apart(self, inputs: Feeds | Any, layout: Batching) -> bool:
         """Whether two elements along the only axis of the inputs give what each gives alone."""
         try:
-            feeds, _ = example_feeds(self._graph.inputs, inputs, layout)
+            feeds, _ = example_feeds(self.inputs, inputs, layout)
         except InputError:  # one axis more, for instance: examples of sequences
             return False
-        part = prune(self._normal, [self.of.name], keep_inputs=False)
+        part = self._normal.then("pruned", outputs=[self.of.name], keep_inputs=False)
         pair = {}
-        for spec in Graph(part).inputs:
+        for spec in map(_spec, part.facts["fed"]):
             a = feeds[spec.name]
             last = (0.5 * a[-1:]).astype(a.dtype) if spec.is_float else a[-1:]
             pair[spec.name] = np.concatenate([a[:1], last]) if spec.name in layout.inputs else a[0]
@@ -276,7 +267,7 @@ class Explainer:
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         if isinstance(scheme, Scheme) and scheme.tolerance is not None:
-            scheme = constant_scheme() if engine.constant(from_zero=ends.from_zero) else scheme
+            scheme = constant_scheme() if _constant(engine, ends) else scheme
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
@@ -299,7 +290,7 @@ class Explainer:
             example=np.tile(example, sets),
             baseline=begin[:, :sets].T.reshape(-1),
             cotangents=np.tile(
-                picked.cotangents(outputs.shape[1:], engine.augmented.of.dtype),
+                picked.cotangents(outputs.shape[1:], engine.lean.dtype),
                 (sets, *(1,) * (outputs.ndim - 1)),
             ),
             others=ends.others,
@@ -307,16 +298,17 @@ class Explainer:
             batched=engine.batched,
             output_batched=engine.output_batched,
             change=np.concatenate([output - b for b in of_row[:sets]]).astype(np.float64),
-            references=engine.augmented.references,
+            references=engine.lean.references,
             times_difference=chosen.factor != "one",
         )
         run = {
-            "cotangent": engine.augmented.cotangent,
+            "cotangent": engine.lean.cotangent,
             "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
             "watch": watch,
         }
-        with engine.locating():
+        with ranging(self._precision), engine.locating():
             found = self._integrals(engine, paths, begin, ends.owner, scheme, placed.shown, run)
+            found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
@@ -343,6 +335,7 @@ class Explainer:
                 baselines=_described(baselines),
                 chunk=found.chunk,
                 batching=engine.note,
+                **rounding,
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -363,13 +356,12 @@ class Explainer:
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
-        gradients, kernels = engine.augmented.gradients, select("cpu")
+        gradients, kernels = engine.lean.gradients, select("cpu")
         if isinstance(scheme, Scheme) and self._staging:
             found = engine.integrals(paths, owner, scheme, kernels, run)
             if found is not None:
                 return found
-        names = list(gradients)
-        outputs = [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
+        names, outputs = list(gradients), _outputs(engine, shown)
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
@@ -380,8 +372,23 @@ class Explainer:
             return sample(points, names, scheme, pool=pool)
         up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
-        complete = not moving.intersection(i.name for i in Graph(self._part).inputs)
+        complete = not moving.intersection(self._part.facts["fed"])
         return integrate_inside(points, up_to, names, scheme, complete=complete)
+
+    def _with_rounding(
+        self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
+    ) -> tuple[Integrals, dict[str, Any]]:
+        """The integrals with what the precision costs, and what the provenance says of it."""
+        if engine.rounded is None:
+            return found, {}
+        outputs = _outputs(engine, shown)
+        rounded, exact = (
+            Points(session, select("cpu"), paths, outputs, **run)
+            for session in (engine.gradient, engine.exact)
+        )
+        compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
+        found, said = compared.added(found, paths)
+        return found, {"precision": said}
 
     def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
@@ -407,7 +414,7 @@ class Explainer:
         return placed
 
     def _place(self, inputs: Any, baselines: Any, layout: Batching) -> Placed:
-        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        feeds, bare = example_feeds(self.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, layout)
         engine = self._engine_for(ends, layout)
         rows = np.arange(ends.count)
@@ -423,15 +430,15 @@ class Explainer:
                 hint='name an inner tensor, wrt=["…"] or --wrt …',
             )
         layout = self._layout or self._layout_of(inputs)
-        feeds, bare = example_feeds(self._graph.inputs, inputs, layout)
+        feeds, bare = example_feeds(self.inputs, inputs, layout)
         ends = self._outer_ends(feeds, baselines, layout)
         prologue, probe = self._up_to_inner(), probes(ends)
         with self._lock:
             if self._inside is None:
-                part = prune(self._normal, [self.of.name])
+                part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also = wrt
+                opened.also, opened.rounded = wrt, self._rounded
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -465,7 +472,7 @@ class Explainer:
         count = len(next(iter(feeds.values())))
         z = self._inner_tensors(feeds, layout) if self._inner else {}
         points = {n: z[n] if n in z else feeds[n] for n in names}
-        needed = {i.name for i in Graph(self._part).inputs}
+        needed = set(self._part.facts["fed"])
         rest = {n: a for n, a in feeds.items() if n in needed and n not in points}
         shared = {n: a[0] for n, a in rest.items() if layout.batched and n not in layout.inputs}
         others = {n: a for n, a in rest.items() if n not in shared}
@@ -499,7 +506,7 @@ class Explainer:
         """
         if isinstance(baseline, Mapping):
             return not set(baseline) <= {s.name for s in self.wrt}
-        return baseline is None and all(i.is_float for i in self._graph.inputs)
+        return baseline is None and all(i.is_float for i in self.inputs)
 
     def _inner_tensors(
         self, feeds: Feeds, layout: Batching, *, apart: bool = False
@@ -519,17 +526,35 @@ class Explainer:
     def _up_to_inner(self) -> Session:
         with self._lock:
             if self._prologue is None:
-                self._prologue = self._session(prune(self._normal, self._inner))
+                self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: onnx.ModelProto) -> OrtSession:
-        pin_ir_version(model)
+    def _session(self, model: Derived, cuda: Cuda = _CUDA) -> OrtSession:
         return OrtSession(
-            serialise(model),
-            folder=self._source.folder,
+            model.data,
+            folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
+            cuda=cuda,
         )
+
+    @property
+    def _rounded(self) -> Callable[[GradientGraph], Session] | None:
+        """What loads gradient graphs in a precision below float32."""
+        if self._precision == "float32":
+            return None
+
+        def session(graph: GradientGraph) -> Session:
+            model = graph.model
+            if self._precision == "fp16":
+                names = sorted(graph.gradients.values())
+                model = model.then("half", cotangent=graph.cotangent, gradients=names)
+            opened = self._session(model, Cuda(tf32=self._precision == "tf32"))
+            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
+                check("tf32", opened.provider)
+            return opened
+
+        return session
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -539,6 +564,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
+                self._engine.rounded = self._rounded
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
@@ -547,11 +573,11 @@ class Explainer:
     @cached_property
     def _origin(self) -> dict[str, Any]:
         return {
-            "model": self._source.name,
-            "sha256": self._source.sha256,
+            "model": self._given.name,
+            "sha256": self._given.sha256,
             "of": self.of.name,
             "wrt": [s.name for s in self.wrt],
-            "opset": Graph(self._source.model).opset,
+            "opset": self._loaded.facts["opset"],
             "igrt": version("igrt"),
             "onnx": version("onnx"),
             "onnxruntime": _runtime_version(),
@@ -570,6 +596,8 @@ def explain(
     memory: int | None = None,
     threads: int | None = None,
     quantised: str = STRAIGHT_THROUGH,
+    precision: str = "float32",
+    cache: CacheLike = False,
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
@@ -581,8 +609,22 @@ def explain(
         memory=memory,
         threads=threads,
         quantised=quantised,
+        precision=precision,
+        cache=cache,
     )
     return explainer.explain(inputs, **options)
+
+
+def _spec(listed: list[Any]) -> TensorSpec:
+    """A spec as `igrt.making` writes it."""
+    name, dtype, shape = listed
+    return TensorSpec(name, dtype, None if shape is None else tuple(shape))
+
+
+def _constant(engine: Engine, ends: Ends) -> bool:
+    """Whether one evaluation of the gradient is exact."""
+    lean = engine.lean
+    return lean.constant_from_zero if ends.from_zero else lean.constant
 
 
 def _scheme(
@@ -594,6 +636,12 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
+
+
+def _outputs(engine: Engine, shown: Feeds) -> list[Output]:
+    """The gradients, as the model gives them."""
+    gradients = engine.lean.gradients
+    return [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from igrt.errors import InputError, did_you_mean
+from igrt.rows import Batching, NotRows
 from igrt.specs import Array, TensorSpec, as_native
-from igrt.stage import Batching, NotRows
 
 
 def example_feeds(

@@ -12,9 +12,9 @@ import onnx
 from igrt.errors import IgrtError, InputError
 from igrt.explainer import Explainer
 from igrt.graph import Graph, load
-from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
+from igrt.source import ModelLike
 from igrt.specs import Array, TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import default_sources

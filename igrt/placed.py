@@ -8,8 +8,8 @@ from typing import final
 import numpy as np
 
 from igrt.engine import Engine
+from igrt.rows import Batching
 from igrt.specs import Array, Feeds
-from igrt.stage import Batching
 
 
 @final

@@ -1,38 +1,56 @@
-"""Whether rows that run together have what each has alone."""
+"""Which inputs of a model have a batch axis, as their declared shapes tell."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
-import numpy as np
-
-from igrt.runtime.session import Session
-from igrt.specs import Array, Feeds
-
-_SAME = 1e-3
-"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
-in another order differ by some 1e-6; a row that leaks into another differs by order one."""
+from igrt.errors import InputError
+from igrt.specs import TensorSpec
 
 
-def agree(found: Array, alone: Array) -> bool:
-    """Whether rows that were run together have the outputs of each alone."""
-    finite = np.isfinite(alone)
-    if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
+class NotRows(InputError):
+    """What lies along the axis in front of the inputs does not go into the model row by row."""
+
+
+@final
+@dataclass(frozen=True)
+class Batching:
+    """How rows go into a model.
+
+    Args:
+        inputs: Names of the inputs that have a batch axis in front.
+        fixed: Whether that axis has size 1 in the model as exported.
+    """
+
+    inputs: frozenset[str]
+    fixed: bool
+
+    @property
+    def batched(self) -> bool:
+        """Whether there is a batch axis at all; without one the inputs are a single example."""
+        return bool(self.inputs)
+
+
+def batching(inputs: tuple[TensorSpec, ...], attributed: frozenset[str]) -> Batching:
+    """Read the batch axis off the declared shapes.
+
+    An axis in front is the batch axis where its size is a symbol, unknown, or 1 with more axes
+    behind it. A model whose attributed inputs have none takes one example at a time.
+    """
+    leading = {i.name: i.shape[0] for i in inputs if i.shape is not None and _may_lead(i)}
+    named = [n for n in leading if n in attributed]
+    if not attributed or len(named) < len(attributed & {i.name for i in inputs}):
+        return Batching(frozenset(), fixed=False)
+    fixed = any(leading[n] == 1 for n in named)
+    return Batching(frozenset(leading), fixed)
+
+
+def _may_lead(spec: TensorSpec) -> bool:
+    if not spec.shape:
         return False
-    scale = float(np.abs(alone[finite]).max(initial=0.0))
-    return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
+    first = spec.shape[0]
+    return not isinstance(first, int) or (first == 1 and len(spec.shape) > 1)
 
 
-def rows_apart(session: Session, outputs: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
-    """Whether two rows of some tensors are in a batch what each is alone."""
-    together, *alone = (
-        session.run(list(outputs), {**shared, **{n: a[part] for n, a in probe.items()}})
-        for part in (slice(0, 2), slice(0, 1), slice(1, 2))
-    )
-    return all(
-        a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
-        for t, a, b in zip(together, *alone, strict=True)
-    )
-
-
-__all__ = ["agree", "rows_apart"]
+__all__ = ["Batching", "NotRows", "batching"]

@@ -73,6 +73,9 @@ class Sweep:
     epsilon: float = 0.0
 
 
+STRAIGHT_THROUGH = "straight_through"
+"""What becomes of a quantised model by default: gradients pass its rounding."""
+
 GRADIENT = Sweep()
 """The derivatives of all operators."""
 
@@ -135,6 +138,7 @@ def as_native(name: str, array: object) -> Array:
 __all__ = [
     "FLOAT_TYPES",
     "GRADIENT",
+    "STRAIGHT_THROUGH",
     "Array",
     "Dim",
     "Display",

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, final
 
 import numpy as np
-import onnx
 
+from igrt.apart import rows_apart
+from igrt.derived import Derived
 from igrt.kernels import KernelSet
+from igrt.parts import Parts, Staging, sizes_name
 from igrt.quadrature import Scheme
-from igrt.rows import rows_apart
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.points import Points
 from igrt.runtime.session import Session
 from igrt.runtime.stream import integrate
 from igrt.specs import Array, Feeds
-from igrt.stage.gradient import GradientGraph
-from igrt.stage.split import Choice, sizes_name, split
 
-SessionMaker = Callable[[onnx.ModelProto], Session]
+SessionMaker = Callable[[Derived], Session]
 
 _ROWS = 32
 """Rows per run of the prologue."""
@@ -35,7 +34,8 @@ class Staged:
     """Runs a gradient graph in parts: at the ends of each path, at every step, on the sum.
 
     Args:
-        choice: What runs where.
+        graph: The gradient graph.
+        parts: How it is split.
         session: Loads a model.
         several: Whether a run takes more than one row.
         ends_bytes: Memory for what is cut at the ends of paths; there are blocks of these where it
@@ -44,24 +44,29 @@ class Staged:
 
     def __init__(
         self,
-        choice: Choice,
+        graph: Derived,
+        parts: Parts,
         session: SessionMaker,
         *,
         several: bool,
         ends_bytes: int = _ENDS_BYTES,
     ) -> None:
-        self.choice, self._parts = choice, split(choice)
-        self.step = session(self._parts.step)
-        """Runs at every step."""
-        self._prologue = _part(self._parts.prologue, session)
-        self._epilogue = _part(self._parts.epilogue, session)
-        self._reads = {i.name for i in self._parts.step.graph.input}
+        self._parts = parts
+
+        def made(name: str) -> _Part:
+            model = graph.then("staged", parts=asdict(parts), name=name)
+            return _Part(session(model), model.facts["fed"], model.facts["gives"])
+
+        step = made("step")
+        self.step, self._reads = step.session, step.reads
+        self._prologue = made("prologue") if parts.made else None
+        self._epilogue = made("epilogue") if parts.pulled else None
         self._several, self._ends_bytes = several, ends_bytes
         self._apart: bool | None = None if several else True
 
     def integrals(
         self,
-        graph: GradientGraph,
+        staging: Staging,
         paths: Paths,
         owner: Array,
         scheme: Scheme,
@@ -73,8 +78,8 @@ class Staged:
         That is so where rows are not independent at the cut, and where what is cut is infinite.
 
         Args:
-            graph: The whole graph, with the sizes that it has on these paths.
-            paths: Paths of it.
+            staging: The split, with the sizes that it has on these paths.
+            paths: Paths of the whole graph.
             owner: Example of each baseline, [rows of the baselines] int64.
             scheme: Where to evaluate, and when to stop.
             kernels: Path and accumulation kernels.
@@ -85,11 +90,13 @@ class Staged:
         """
         cotangent = run["cotangent"]
         of_step = cotangent if cotangent in self._reads else None
-        if not all(graph.by_rows(s.name) for s in self._parts.summed):
-            return None
-        summed = [Output(s.name, graph.row(s.name), np.dtype(s.dtype)) for s in self._parts.summed]
+        summed = []
+        for name, shape in staging.rows.items():
+            if shape is None:
+                return None
+            summed.append(Output(name, tuple(shape), np.dtype(self._parts.types[name][0])))
         found: list[Integrals] = []
-        for block, of_block in self._blocks(graph, paths, owner):
+        for block, of_block in self._blocks(paths, owner, staging.cut_bytes):
             fed = self._along(block, of_block)
             if fed is None:
                 return None
@@ -97,18 +104,17 @@ class Staged:
             pullback = None
             if self._epilogue is not None:
                 pullback = _Pullback(
-                    self._epilogue, block, summed, self.choice.gradients, cotangent, self._several
+                    self._epilogue, block, summed, self._parts.gradients, cotangent, self._several
                 )
             found.append(integrate(points, list(block.inputs), scheme, pullback=pullback))
             run = run | {"chunk": points.chunk}
         return Integrals.joined(found)
 
     def _blocks(
-        self, graph: GradientGraph, paths: Paths, owner: Array
+        self, paths: Paths, owner: Array, cut_bytes: float
     ) -> Iterator[tuple[Paths, Array]]:
         """The paths, in blocks whose ends fit into memory at the cut."""
-        cut = sum(map(graph.bytes, (*self._parts.moving, *self._parts.fixed)))
-        most = max(1, int(self._ends_bytes / max(2 * cut, 1)))
+        most = max(1, int(self._ends_bytes / max(2 * cut_bytes, 1)))
         if len(paths) <= most:
             yield paths, owner
             return
@@ -144,7 +150,7 @@ class Staged:
                 self._apart = self._prologue.apart(names, probe, paths.shared)
             if not self._apart:
                 return None
-            whole = [*parts.common, *map(sizes_name, parts.sizes)]
+            whole = [*parts.common, *map(sizes_name, parts.sized)]
             for at in (at_x, at_b):
                 made, common = self._prologue.rows(at, paths, whole, several=self._several)
                 at |= made
@@ -162,15 +168,13 @@ class Staged:
 class _Part:
     """A prologue or an epilogue, run on rows."""
 
-    def __init__(self, model: onnx.ModelProto, session: Session) -> None:
-        self._session = session
-        self._inputs = {i.name for i in model.graph.input}
-        self.outputs = [o.name for o in model.graph.output]
+    def __init__(self, session: Session, reads: Sequence[str], outputs: Sequence[str]) -> None:
+        self.session, self.reads, self._outputs = session, frozenset(reads), list(outputs)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All outputs; what is not read is not fed."""
-        made = self._session.run(self.outputs, self._read(feeds))
-        return dict(zip(self.outputs, made, strict=True))
+        made = self.session.run(self._outputs, self._read(feeds))
+        return dict(zip(self._outputs, made, strict=True))
 
     def rows(
         self, feeds: Feeds, paths: Paths, whole: Sequence[str], *, several: bool
@@ -181,21 +185,17 @@ class _Part:
         for start in range(0, count, step):
             at: slice | int = slice(start, start + step) if paths.batched else start
             parts.append(self.run({**paths.shared, **{n: a[at] for n, a in feeds.items()}}))
-        names = [n for n in self.outputs if n not in whole]
+        names = [n for n in self._outputs if n not in whole]
         join = np.concatenate if paths.batched else np.stack
         made = {n: join([p[n] for p in parts]) for n in names}
         return made, {n: parts[0][n] for n in whole}
 
     def apart(self, names: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
         """Whether each of two rows has what it has alone."""
-        return rows_apart(self._session, names, self._read(probe), self._read(shared))
+        return rows_apart(self.session, names, self._read(probe), self._read(shared))
 
     def _read(self, feeds: Feeds) -> dict[str, Array]:
-        return {n: a for n, a in feeds.items() if n in self._inputs}
-
-
-def _part(model: onnx.ModelProto | None, session: SessionMaker) -> _Part | None:
-    return None if model is None else _Part(model, session(model))
+        return {n: a for n, a in feeds.items() if n in self.reads}
 
 
 @final

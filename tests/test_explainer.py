@@ -8,7 +8,7 @@ import pytest
 from onnx import parser
 
 import igrt
-from igrt import engine
+from igrt import stage
 from igrt.errors import InputError, NoGradientPath, NonFiniteError, TargetError, UnsupportedOperator
 from igrt.explainer import Explainer
 
@@ -223,11 +223,11 @@ def test_an_inner_tensor_is_found_beside_inputs_without_a_batch_axis():
 def test_what_does_not_change_between_calls_is_done_once(monkeypatch):
     """A service explains with one model again and again: no session and no size twice."""
     sessions, sizes = [], []
-    opened, sized = Explainer._session, engine.row_bytes
+    opened, sized = Explainer._session, stage.row_bytes
     monkeypatch.setattr(
         Explainer, "_session", lambda self, part: (sessions.append(part), opened(self, part))[1]
     )
-    monkeypatch.setattr(engine, "row_bytes", lambda *given: (sizes.append(given), sized(*given))[1])
+    monkeypatch.setattr(stage, "row_bytes", lambda *given: (sizes.append(given), sized(*given))[1])
     explainer = igrt.Explainer(LINEAR)
     for rows in (1, 3, 1):
         explainer.explain(np.ones((rows, 3), np.float32), target=0)

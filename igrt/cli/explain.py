@@ -14,6 +14,7 @@ from igrt.cli.options import (
     LABELS,
     METHOD,
     OF,
+    PRECISION,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
@@ -73,11 +74,15 @@ _STRICT = 1e-2
 @WRT
 @PROVIDER
 @QUANTISED
+@PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
 @seed_option("Seed of methods that draw at random.")
 @output_option("Write .png, .html, .json or .npz; again for more.")
+@click.option(
+    "--no-cache", is_flag=True, help="Make the gradient graph anew; `igrt doctor` shows the cache."
+)
 @click.option("--strict", is_flag=True, help="Exit 3 where the gap or the error is over the limit.")
 @JSON
 @QUIET
@@ -100,6 +105,8 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         provider=options["provider"],
         threads=options["threads"],
         quantised=options["quantised"],
+        precision=options["precision"],
+        cache=not options["no_cache"],
     )
     how = read_preprocess(options["preprocess"])
     feeds, display = read_inputs(explainer, inputs, how, options["labels"])

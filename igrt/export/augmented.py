@@ -16,7 +16,7 @@ from igrt.errors import InputError
 from igrt.graph import Graph, load, serialise
 from igrt.graph.load import external_files
 from igrt.graph.normalize import normalize
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
+from igrt.specs import STRAIGHT_THROUGH
 from igrt.vjp.augment import differentiate
 
 

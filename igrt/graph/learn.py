@@ -8,7 +8,7 @@ import onnx
 
 from igrt.graph.onnx_types import elem_type, value_info
 from igrt.graph.view import Graph
-from igrt.specs import Array, TensorSpec
+from igrt.specs import TensorSpec
 
 
 def unranked(graph: Graph) -> list[str]:
@@ -30,26 +30,24 @@ def exposing(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     return copy
 
 
-def with_ranks(model: onnx.ModelProto, arrays: Mapping[str, Array]) -> onnx.ModelProto:
+def with_ranks(model: onnx.ModelProto, ranks: Mapping[str, tuple[str, int]]) -> onnx.ModelProto:
     """A copy of the model that says how many axes some tensors have; their sizes stay open.
 
     Args:
         model: The model.
-        arrays: What the tensors were in some run.
+        ranks: Element type and number of axes of the tensors in some run.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    kept = [v for v in copy.graph.value_info if v.name not in arrays]
+    kept = [v for v in copy.graph.value_info if v.name not in ranks]
     del copy.graph.value_info[:]
     copy.graph.value_info.extend(kept)
     declared = {o.name: o for o in copy.graph.output}
-    for name, array in arrays.items():
-        if array.dtype.kind in "OUS":
-            continue
-        info = value_info(TensorSpec(name, array.dtype.name, (None,) * array.ndim))
+    for name, (dtype, rank) in ranks.items():
+        info = value_info(TensorSpec(name, dtype, (None,) * rank))
         if name not in declared:
             copy.graph.value_info.append(info)
-        elif declared[name].type.tensor_type.elem_type in (0, elem_type(array.dtype.name)):
+        elif declared[name].type.tensor_type.elem_type in (0, elem_type(dtype)):
             declared[name].CopyFrom(info)
     return copy
 

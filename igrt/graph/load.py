@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -15,8 +13,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from igrt.errors import ModelLoadError
 from igrt.graph.text import check_text
 from igrt.graph.view import subgraphs
-
-ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto
+from igrt.source import Bytes, ModelLike, read
 
 
 @final
@@ -37,41 +34,16 @@ class Source:
     sha256: str
 
 
-def load(model: ModelLike) -> Source:
+def load(model: ModelLike | Bytes) -> Source:
     """Read a model from a path, from bytes or from memory.
 
     Raises:
         ModelLoadError: If it is missing, unreadable, no ONNX model, or its external files are
             missing or outside its folder.
     """
-    if isinstance(model, onnx.ModelProto):
-        try:
-            data = model.SerializeToString()
-        except (EncodeError, ValueError) as error:
-            raise ModelLoadError(
-                f"the model cannot be serialised: {error}",
-                hint="save it with external data and pass the path",
-            ) from None
-        return _checked(model, "model", None, data)
-    if isinstance(model, bytes):
-        return _checked(_parse(model, "the byte string"), "model", None, model)
-    if not isinstance(model, (str, os.PathLike)):
-        raise ModelLoadError(
-            f"a model is a path, bytes or onnx.ModelProto, not {type(model).__name__}",
-            hint="pass one of these",
-        )
-    path = Path(model)
-    try:
-        if not path.exists():
-            raise ModelLoadError(f"no such model file: {path}", hint=_similar(path))
-        if not path.is_file():
-            raise ModelLoadError(f"{path} is not a file", hint="name the .onnx file itself")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelLoadError(
-            f"cannot read {path}: {error.strerror or error}", hint="check its permissions"
-        ) from None
-    return _checked(_parse(data, str(path)), path.name, path.parent, data)
+    given = model if isinstance(model, Bytes) else read(model)
+    proto = _parse(given.data, given.where) if given.proto is None else given.proto
+    return _checked(proto, given)
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
@@ -87,9 +59,10 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
     return model
 
 
-def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes) -> Source:
+def _checked(model: onnx.ModelProto, given: Bytes) -> Source:
+    name = given.name
     if not model.graph.node and not model.graph.output:
-        raise ModelLoadError(f"{name} holds no ONNX graph", hint=_format_hint(data))
+        raise ModelLoadError(f"{name} holds no ONNX graph", hint=_format_hint(given.data))
     if not model.graph.output:
         raise ModelLoadError(
             f"{name} has no outputs, so there is nothing to explain",
@@ -103,8 +76,8 @@ def _checked(model: onnx.ModelProto, name: str, folder: Path | None, data: bytes
         )
     check_text(model, name)
     for reference in external_files(model):
-        _resolve(reference, name, folder)
-    return Source(model, name, folder, hashlib.sha256(data).hexdigest())
+        _resolve(reference, name, given.folder)
+    return Source(model, name, given.folder, given.sha256)
 
 
 _FREE_CHOICE = 18
@@ -188,17 +161,6 @@ def _resolve(location: str, name: str, folder: Path | None) -> Path:
     return file
 
 
-def _similar(path: Path) -> str:
-    import difflib
-
-    try:
-        names = [p.name for p in path.parent.iterdir() if p.suffix == ".onnx"]
-    except OSError:
-        return f"the folder {path.parent} does not exist"
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"did you mean {path.parent / close[0]}?" if close else "check the path"
-
-
 _MAGIC = {
     b"\x89HDF": "this looks like an HDF5 file (Keras); export it with tf2onnx",
     b"PK\x03\x04": "this looks like a zip archive (PyTorch .pt, Keras .keras); export it to ONNX",
@@ -235,4 +197,4 @@ def serialise(model: onnx.ModelProto) -> bytes:
         ) from None
 
 
-__all__ = ["ModelLike", "Source", "external_files", "load", "serialise"]
+__all__ = ["Source", "external_files", "load", "serialise"]

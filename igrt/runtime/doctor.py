@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
+from igrt.cache import open_cache
 from igrt.errors import IgrtError
 from igrt.runtime.ort import INSTALL_HINT, onnxruntime
 from igrt.runtime.plan import available_memory
@@ -29,6 +30,7 @@ def examine() -> list[dict[str, Any]]:
         *(_package(n) for n in ("onnx", "numpy", "numba", "click", "pillow")),
         *_runtime(),
         _kernels(),
+        _cache(),
         _finding("memory", None, f"{available_memory() / 2**30:.1f} GiB available to this process"),
         _telemetry(),
     ]
@@ -101,6 +103,14 @@ def _kernels() -> dict[str, Any]:
     if chosen.fallback:
         return _finding("kernels", None, f"NumPy reference: {chosen.fallback}")
     return _finding("kernels", True, "Numba")
+
+
+def _cache() -> dict[str, Any]:
+    found = open_cache(True)
+    if found is None:
+        return _finding("cache", None, "no home folder to keep it in", "set IGRT_CACHE_DIR")
+    size = sum(s.st_size for _, s in found.files())
+    return _finding("cache", None, f"{size / 1e6:.1f} MB in {found.folder}")
 
 
 def _telemetry() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What is done to a model so that points along the path can ride its batch axis."""
 
-from igrt.stage.batch import Batching, NotRows, batching, free_batch
+from igrt.stage.batch import free_batch
 from igrt.stage.constant import constant_gradient
 from igrt.stage.size import row_bytes
 
-__all__ = ["Batching", "NotRows", "batching", "constant_gradient", "free_batch", "row_bytes"]
+__all__ = ["constant_gradient", "free_batch", "row_bytes"]

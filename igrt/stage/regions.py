@@ -19,8 +19,8 @@ from igrt.graph.view import all_inputs, subgraphs
 from igrt.stage.along import Kind, linear_in
 from igrt.stage.cost import COPIED, MOVED, SUMMED
 from igrt.stage.flow import SINK, SOURCE, cheapest_cut
-from igrt.stage.gradient import GradientGraph
 from igrt.stage.operators import SIZES, random, standard
+from igrt.stage.sized import SizedGraph
 
 
 @final
@@ -55,7 +55,7 @@ class Back:
     summed: tuple[str, ...]
 
 
-def back(of: GradientGraph, outputs: Collection[str]) -> Back:
+def back(of: SizedGraph, outputs: Collection[str]) -> Back:
     """The cheapest choice of what runs on sums.
 
     Args:
@@ -86,7 +86,7 @@ def back(of: GradientGraph, outputs: Collection[str]) -> Back:
     return Back(nodes, summed)
 
 
-def front(of: GradientGraph, outputs: Collection[str]) -> Front:
+def front(of: SizedGraph, outputs: Collection[str]) -> Front:
     """The cheapest choice of what runs at the ends of a path.
 
     Args:
@@ -137,11 +137,11 @@ class _T:
     name: str
 
 
-def _order(of: GradientGraph) -> Iterator[str]:
+def _order(of: SizedGraph) -> Iterator[str]:
     return (o for node in of.graph.nodes for o in node.output if o)
 
 
-def _users(of: GradientGraph, nodes: Collection[int]) -> dict[str, list[int]]:
+def _users(of: SizedGraph, nodes: Collection[int]) -> dict[str, list[int]]:
     """Nodes that read the values of each tensor."""
     found: dict[str, list[int]] = {}
     for index in sorted(set(nodes)):
@@ -152,7 +152,7 @@ def _users(of: GradientGraph, nodes: Collection[int]) -> dict[str, list[int]]:
     return found
 
 
-def _steady(of: GradientGraph) -> set[int]:
+def _steady(of: SizedGraph) -> set[int]:
     """Nodes that may run at the ends: constant or affine, and made of what an example has."""
     found = set()
     made = set(of.fed - of.late)
@@ -170,22 +170,22 @@ def _steady(of: GradientGraph) -> set[int]:
     return found
 
 
-def _is_size(of: GradientGraph, name: str) -> bool:
+def _is_size(of: SizedGraph, name: str) -> bool:
     return name in of.graph.producers and of.arithmetic(of.graph.nodes[of.graph.producers[name]])
 
 
-def _sized_by(of: GradientGraph, node: onnx.NodeProto) -> list[str]:
+def _sized_by(of: SizedGraph, node: onnx.NodeProto) -> list[str]:
     """Tensors whose sizes a node reads."""
     sizes = {t for n in all_inputs(node) if _is_size(of, n) for t in of.sizes[n]}
     return sorted(sizes)
 
 
-def _needed(of: GradientGraph, node: onnx.NodeProto) -> list[str]:
+def _needed(of: SizedGraph, node: onnx.NodeProto) -> list[str]:
     """Tensors without which a node cannot run."""
     return [*(n for n in all_inputs(node) if not _is_size(of, n)), *_sized_by(of, node)]
 
 
-def _cut_cost(of: GradientGraph, name: str) -> float:
+def _cut_cost(of: SizedGraph, name: str) -> float:
     if of.kind(name) is Kind.CONSTANT and _common(of, name):
         return 0.0
     if not of.by_rows(name):
@@ -193,22 +193,22 @@ def _cut_cost(of: GradientGraph, name: str) -> float:
     return (COPIED if of.kind(name) is Kind.CONSTANT else MOVED) * of.bytes(name)
 
 
-def _common(of: GradientGraph, name: str) -> bool:
+def _common(of: SizedGraph, name: str) -> bool:
     """Whether a tensor is made of inputs without a batch axis only, and so the same for all."""
     made_of_shared = of.batched and of.behind.get(name, frozenset()) <= of.shared
     return made_of_shared and name not in of.sizes and of.shape(name) is not None
 
 
-def _sum_cost(of: GradientGraph, name: str) -> float:
+def _sum_cost(of: SizedGraph, name: str) -> float:
     return SUMMED * of.bytes(name) if of.by_rows(name) else inf
 
 
-def _producer(of: GradientGraph, name: str, eligible: Collection[int]) -> object:
+def _producer(of: SizedGraph, name: str, eligible: Collection[int]) -> object:
     index = of.graph.producers.get(name)
     return index if index in eligible else SINK
 
 
-def _linear_tail(of: GradientGraph, outputs: Collection[str]) -> dict[int, list[str]]:
+def _linear_tail(of: SizedGraph, outputs: Collection[str]) -> dict[int, list[str]]:
     """Nodes from which on all is linear in what varies, and what varies among their inputs."""
     users = _users(of, range(len(of.graph.nodes)))
     found: dict[int, list[str]] = {}
@@ -228,7 +228,7 @@ def _linear_tail(of: GradientGraph, outputs: Collection[str]) -> dict[int, list[
     return found
 
 
-def _at_hand(of: GradientGraph) -> set[str]:
+def _at_hand(of: SizedGraph) -> set[str]:
     """Constant tensors that can be computed again from what is fed, as little work."""
     found = set(of.weights) | set(of.fed)
     for node in of.graph.nodes:

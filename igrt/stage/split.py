@@ -1,4 +1,4 @@
-"""`Split`: a gradient graph in three, of which only one runs at every step.
+"""A gradient graph in three, of which only one runs at every step of a path.
 
 Along the path z(α) = b + α·(x - b), with the gradient graph g(z):
 
@@ -22,13 +22,14 @@ import onnx
 from onnx import helper, numpy_helper
 
 from igrt.graph.emit import PREFIX
-from igrt.graph.onnx_types import elem_type, value_info
-from igrt.graph.view import all_inputs
+from igrt.graph.onnx_types import value_info
+from igrt.graph.view import Graph, all_inputs
+from igrt.parts import Parts, Staging, sizes_name
 from igrt.specs import TensorSpec
 from igrt.stage.cost import COPIED, MOVED, SUMMED
-from igrt.stage.gradient import GradientGraph
 from igrt.stage.operators import SIZES, attributes_of
 from igrt.stage.regions import Back, Front, back, front
+from igrt.stage.sized import SizedGraph
 
 _WORTHWHILE = 0.02
 """Part of the cost of a step that must be saved: a prologue and an epilogue are not free."""
@@ -46,7 +47,7 @@ class Choice:
         back: What runs on the sum over it.
     """
 
-    of: GradientGraph
+    of: SizedGraph
     gradients: tuple[str, ...]
     front: Front
     back: Back
@@ -74,6 +75,34 @@ class Choice:
         """Whether a step without these nodes is worth the two runs more."""
         return bool(self.front.moving) and self.saved >= _WORTHWHILE
 
+    @property
+    def staging(self) -> Staging:
+        """The choice without the graph."""
+        of, head, summed = self.of, self.front, self.back.summed
+        cut = [*head.moving, *head.fixed, *head.common]
+        made = {o for i in head.nodes for o in of.graph.nodes[i].output} | of.moving
+        read = {n.input[0] for i in self.stays if (n := of.graph.nodes[i]).op_type in SIZES}
+        sized = sorted(read & made - set(cut)) if self.front.moving else []
+        handed = [n for n in (*cut, *summed, *self.gradients) if n not in of.fed]
+        parts = Parts(
+            *(self.stays, head.moving, head.fixed, head.common, sized, summed),
+            *(self.gradients, of.batched),
+            types={n: self._type(n) for n in handed},
+            ranks={n: len(of.shape(n) or ()) for n in sized},
+        )
+        rows = {n: of.row(n) if of.by_rows(n) else None for n in summed}
+        return Staging(str(self), self.pays, parts, rows, sum(map(of.bytes, cut)))
+
+    def _type(self, name: str) -> tuple[str, list[int | None]]:
+        """Element type and sizes of a tensor, as far as they are those of every call."""
+        of = self.of
+        sizes: list[int | None] = list(of.shape(name) or ())
+        if not of.still:
+            sizes = [None] * len(sizes)
+        elif of.more is not None and of.by_rows(name):
+            sizes[0] = None
+        return of.graph.spec(name).dtype, sizes
+
     def __str__(self) -> str:
         if not self.front.nodes and not self.back.nodes:
             return "nothing to stage: no part of the gradient graph is constant or affine"
@@ -97,7 +126,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(f"`{n}`" for n in names[:2]) + more
 
 
-def choose(of: GradientGraph, gradients: Sequence[str], *, sums: bool) -> Choice:
+def choose(of: SizedGraph, gradients: Sequence[str], *, sums: bool) -> Choice:
     """The cheapest way to run a gradient graph along paths.
 
     Args:
@@ -110,81 +139,52 @@ def choose(of: GradientGraph, gradients: Sequence[str], *, sums: bool) -> Choice
     return Choice(of, tuple(gradients), front(of, behind.summed), behind)
 
 
-@final
-@dataclass(frozen=True)
-class Split:
-    """A gradient graph in three.
+def part(model: onnx.ModelProto, parts: Parts, name: str) -> onnx.ModelProto:
+    """One of the three models that a gradient graph is split into.
 
     Args:
-        prologue: Gives what steps are fed with that is no input; None where that is nothing.
-        step: Gives `summed`.
-        epilogue: Gives gradients from `summed`; None where steps give these themselves.
-        moving: Tensors that steps are fed with along the path.
-        fixed: Tensors that steps are fed with per example.
-        common: Tensors that steps are fed with as they are.
-        sizes: Tensors whose sizes steps are fed with (`sizes_name`).
-        summed: What steps give.
+        model: The gradient graph.
+        parts: How it is split.
+        name: ``prologue``, ``step`` or ``epilogue``.
     """
-
-    prologue: onnx.ModelProto | None
-    step: onnx.ModelProto
-    epilogue: onnx.ModelProto | None
-    moving: tuple[str, ...]
-    fixed: tuple[str, ...]
-    common: tuple[str, ...]
-    sizes: tuple[str, ...]
-    summed: tuple[TensorSpec, ...]
-
-
-def split(choice: Choice) -> Split:
-    """Build the models."""
-    of, head, summed = choice.of, choice.front, choice.back.summed
-    nodes = [of.graph.nodes[i] for i in choice.stays]
-    cut = [*head.moving, *head.fixed, *head.common]
-    made = {o for i in head.nodes for o in of.graph.nodes[i].output} | of.moving
-    sized = sorted({n.input[0] for n in nodes if n.op_type in SIZES} & made - set(cut))
-    step = [n for name in sized for n in _rebuilt(of, name, head.moving[0])]
-    for node in nodes:
-        rebuilt = node.op_type in SIZES and node.input[0] in sized
-        step += _of_shape(of, node) if rebuilt else [node]
-    inner = [n for n in cut if n not in of.fed]
-    before = [of.graph.nodes[i] for i in sorted(of.graph.ancestors([*inner, *sized]))]
-    before += [
-        helper.make_node("Shape", [n], [sizes_name(n)], start=int(of.batched)) for n in sized
-    ]
-    after = [g for g in choice.gradients if g not in summed]
-    return Split(
-        _model(of, before, of.fed, [*inner, *map(sizes_name, sized)]) if inner or sized else None,
-        _model(of, step, [*cut, *(of.fed - of.moving), *map(sizes_name, sized)], summed),
-        _model(of, of.graph.nodes, [*summed, *of.fed], after) if after else None,
-        *(head.moving, head.fixed, head.common, tuple(sized)),
-        tuple(of.graph.spec(n) for n in summed),
-    )
+    graph = Graph(model)
+    fed = [i.name for i in graph.inputs]
+    if name == "epilogue":
+        return _model(graph, graph.nodes, [*parts.summed, *fed], parts.pulled, parts)
+    if name == "prologue":
+        inner = [n for n in parts.made if n in parts.types]
+        before = [graph.nodes[i] for i in sorted(graph.ancestors([*inner, *parts.sized]))]
+        before += [
+            helper.make_node("Shape", [n], [sizes_name(n)], start=int(parts.batched))
+            for n in parts.sized
+        ]
+        return _model(graph, before, fed, parts.made, parts)
+    nodes = [n for t in parts.sized for n in _rebuilt(parts, t)]
+    for node in (graph.nodes[i] for i in parts.stays):
+        rebuilt = node.op_type in SIZES and node.input[0] in parts.sized
+        nodes += _of_shape(parts, node) if rebuilt else [node]
+    cut = [*parts.moving, *parts.fixed, *parts.common, *map(sizes_name, parts.sized)]
+    return _model(graph, nodes, [*fed, *cut], parts.summed, parts)
 
 
-def sizes_name(name: str) -> str:
-    """Name of the sizes of a tensor, without the first axis where that has rows."""
-    return f"{PREFIX}sizes/{name}"
-
-
-def _rebuilt(of: GradientGraph, name: str, alike: str) -> list[onnx.NodeProto]:
+def _rebuilt(parts: Parts, name: str) -> list[onnx.NodeProto]:
     """Nodes that give the shape of a tensor which the step does not have."""
     shape, rows = f"{PREFIX}shape/{name}", f"{PREFIX}rows/{name}"
-    if not of.batched:
+    if not parts.batched:
         return [helper.make_node("Identity", [sizes_name(name)], [shape])]
     return [
-        helper.make_node("Shape", [alike], [rows], start=0, end=1),
+        helper.make_node("Shape", [parts.moving[0]], [rows], start=0, end=1),
         helper.make_node("Concat", [rows, sizes_name(name)], [shape], axis=0),
     ]
 
 
-def _of_shape(of: GradientGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _of_shape(parts: Parts, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """A node that reads the sizes of a tensor, on the rebuilt shape of that."""
     shape, output = f"{PREFIX}shape/{node.input[0]}", node.output[0]
     if node.op_type == "Size":
         return [helper.make_node("ReduceProd", [shape], [output], keepdims=0)]
     given = attributes_of(node)
-    axes = range(len(of.graph.spec(node.input[0]).shape or ()))
+    axes = range(parts.ranks[node.input[0]])
     chosen = np.asarray(axes[given.get("start", 0) : given.get("end")], dtype=np.int64)
     at = f"{PREFIX}axes/{output}"
     constant = helper.make_node("Constant", [], [at], value=numpy_helper.from_array(chosen))
@@ -192,55 +192,39 @@ def _of_shape(of: GradientGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 
 def _model(
-    of: GradientGraph,
+    graph: Graph,
     nodes: Sequence[onnx.NodeProto],
-    feeds: Collection[str],
+    feeds: Sequence[str],
     outputs: Sequence[str],
+    parts: Parts,
 ) -> onnx.ModelProto:
-    """The part of a gradient graph from some tensors to others.
-
-    Args:
-        of: The gradient graph.
-        nodes: Nodes to choose from, in topological order.
-        feeds: Tensors that may become inputs.
-        outputs: Outputs.
-    """
+    """The part of a gradient graph from some tensors, as far as they are needed, to others."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if not (needed - set(feeds)).isdisjoint(node.output):
             kept.append(node)
             needed.update(all_inputs(node))
-    old = of.model.graph
-    model = onnx.ModelProto(ir_version=of.model.ir_version)
-    model.opset_import.extend(of.model.opset_import)
-    model.functions.extend(of.model.functions)
-    graph = model.graph
-    graph.name = old.name
-    graph.node.extend(reversed(kept))
-    graph.initializer.extend(t for t in old.initializer if t.name in needed)
-    graph.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in needed)
-    graph.input.extend(i for i in old.input if i.name in of.fed & needed)
-    inner = [n for n in dict.fromkeys(feeds) if n in needed and n not in of.fed]
-    graph.input.extend(_declared(of, n) for n in inner)
-    graph.output.extend(onnx.ValueInfoProto(name=n) for n in outputs)
-    ends = {*inner, *outputs}
-    graph.value_info.extend(v for v in old.value_info if v.name in needed and v.name not in ends)
-    for output in graph.output:
-        dtype = of.graph.spec(output.name).dtype if output.name in of.graph.producers else "int64"
-        output.type.tensor_type.elem_type = elem_type(dtype)
+    old = graph.model.graph
+    model = onnx.ModelProto(ir_version=graph.model.ir_version)
+    model.opset_import.extend(graph.model.opset_import)
+    model.functions.extend(graph.model.functions)
+    made = model.graph
+    made.name = old.name
+    made.node.extend(reversed(kept))
+    made.initializer.extend(t for t in old.initializer if t.name in needed)
+    made.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in needed)
+    declared = {i.name: i for i in old.input}
+    for name in dict.fromkeys(n for n in feeds if n in needed):
+        made.input.append(declared[name] if name in declared else _declared(parts, name))
+    made.output.extend(_declared(parts, n) for n in outputs)
+    ends = {i.name for i in (*made.input, *made.output)}
+    made.value_info.extend(v for v in old.value_info if v.name in needed and v.name not in ends)
     return model
 
 
-def _declared(of: GradientGraph, name: str) -> onnx.ValueInfoProto:
-    if name not in of.graph.producers:
-        return value_info(TensorSpec(name, "int64", (None,)))
-    spec = of.graph.spec(name)
-    shape = spec.shape or ()
-    if not of.still:
-        shape = (None,) * len(shape)
-    elif of.more is not None and of.by_rows(name):
-        shape = (None, *shape[1:])
-    return value_info(TensorSpec(name, spec.dtype, shape))
+def _declared(parts: Parts, name: str) -> onnx.ValueInfoProto:
+    dtype, shape = parts.types.get(name, ("int64", (None,)))
+    return value_info(TensorSpec(name, dtype, tuple(shape)))
 
 
-__all__ = ["Choice", "Split", "choose", "sizes_name", "split"]
+__all__ = ["Choice", "choose", "part"]

@@ -156,7 +156,8 @@ def sensitivity_b(case: Case) -> Check:
 
 def _unused(case: Case) -> set[int]:
     """Features of the inputs that no path leads from."""
-    needed = {i.name for i in Graph(prune(case.engine.part, [case.of], keep_inputs=False)).inputs}
+    part = prune(case.engine.part.proto, [case.of], keep_inputs=False)
+    needed = {i.name for i in Graph(part).inputs}
     found, start = set[int](), 0
     for name, shape in case.shapes.items():
         size = int(np.prod(shape, dtype=np.int64))

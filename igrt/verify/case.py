@@ -144,13 +144,13 @@ class Case:
 
     def gradient(self, z: Array, row: Array) -> Array:
         """Gradient of the explained score by igrt's gradient graph, [points, features] float64."""
-        engine, augmented = self.engine, self.engine.augmented
+        engine, graph = self.engine, self.engine.lean
         shape = self.outputs(self.x[:1], np.zeros(1, np.int64)).shape[1:]
-        seed = np.zeros((len(z), int(np.prod(shape, dtype=np.int64))), augmented.of.dtype)
+        seed = np.zeros((len(z), int(np.prod(shape, dtype=np.int64))), graph.dtype)
         seed[np.arange(len(z)), self.flat_target[row]] = 1
         cotangents = seed.reshape(len(z), *shape)
-        names = [augmented.gradients[n] for n in self.wrt]
-        needed = {i.name for i in engine.lean.graph.input}
+        names = [graph.gradients[n] for n in self.wrt]
+        needed = set(graph.fed)
         step, found = engine.most_rows or _ROWS, []
         for start in range(0, len(z), step):
             part = slice(start, start + step)
@@ -159,7 +159,7 @@ class Case:
             if not engine.batched:
                 feeds = {n: a[0] for n, a in feeds.items()}
             ct = cotangents[part] if engine.output_batched else cotangents[part][0]
-            fed = {**self.shared, **feeds, augmented.cotangent: ct}
+            fed = {**self.shared, **feeds, graph.cotangent: ct}
             made = engine.gradient.run(names, {n: a for n, a in fed.items() if n in needed})
             rows = len(z[part])
             found.append(np.concatenate([m.reshape(rows, -1) for m in made], axis=1))

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import onnx
 
+from igrt.derived import Derived
 from igrt.engine import Engine
 from igrt.errors import IgrtError
 from igrt.specs import Array
@@ -69,7 +70,7 @@ def _same_function(case: Case, model: onnx.ModelProto) -> bool:
     engine = case.forward
     z, row = case.on(np.array([0.0, 0.31, 0.77, 1.0]), case.rows[:4])
     twin = Engine(
-        model,
+        Derived.of(model),
         engine.of,
         engine.wrt,
         engine.session,

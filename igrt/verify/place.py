@@ -9,14 +9,16 @@ import numpy as np
 import onnx
 
 from igrt import targets
+from igrt.apart import agree
 from igrt.baselines import as_list
+from igrt.derived import Derived
 from igrt.engine import Engine
 from igrt.errors import IgrtError, InputError
 from igrt.explainer import Explainer
 from igrt.graph.load import Source, external_files
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.onnx_types import value_info
-from igrt.rows import agree
+from igrt.source import Bytes
+from igrt.specs import STRAIGHT_THROUGH
 from igrt.targets import Target
 from igrt.verify.case import Case, Explain, flat
 
@@ -56,7 +58,7 @@ def make_case(
     notes = [*_caveats(explainer)]
     model = _whole(explainer, notes)
     forward = Engine(
-        model,
+        Derived.of(model),
         engine.of,
         engine.wrt,
         explainer._session,
@@ -72,7 +74,7 @@ def make_case(
         same = False
     if not same:
         notes.append("the model as given does not run like this: its normal form was checked")
-        model, forward = engine.part, engine
+        model, forward = engine.part.proto, engine
     return Case(
         model=model,
         of=engine.of,
@@ -116,24 +118,24 @@ def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
     As the user gave it, so that what igrt makes of it is checked as well; but for inner tensors,
     where it is the part behind them.
     """
+    given = explainer._given
     if explainer._inner:
         notes.append("the model behind the inner tensors was checked, in its normal form")
-        return embedded(explainer._source, explainer._part)
+        return embedded(given, explainer._part.proto)
     model = onnx.ModelProto()
-    model.CopyFrom(explainer._source.model)
+    model.CopyFrom(explainer._loaded.proto)
     declared = [o for o in model.graph.output if o.name == explainer.of.name]
     del model.graph.output[:]
     model.graph.output.extend(declared or [value_info(explainer.of)])
-    return embedded(explainer._source, model)
+    return embedded(given, model)
 
 
-def embedded(source: Source, model: onnx.ModelProto | None = None) -> onnx.ModelProto:
-    """A model, or one made of it, with weights from external files in it.
+def embedded(source: Bytes | Source, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model made of a source, with weights from external files in it.
 
     Raises:
         InputError: If they are larger than one file can be.
     """
-    model = source.model if model is None else model
     files = external_files(model)
     if not files or source.folder is None:
         return model

@@ -13,10 +13,10 @@ from igrt.attribution import Attribution
 from igrt.baselines import Baseline
 from igrt.errors import IgrtError, InputError, did_you_mean
 from igrt.explainer import Explainer
-from igrt.graph.load import ModelLike, load
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
+from igrt.graph.load import load
 from igrt.methods import Method
-from igrt.specs import Feeds
+from igrt.source import ModelLike
+from igrt.specs import STRAIGHT_THROUGH, Feeds
 from igrt.targets import Target
 from igrt.verify.axioms import completeness, sensitivity_a, sensitivity_b
 from igrt.verify.case import Case, Explain
@@ -151,7 +151,7 @@ def verify(
         tolerance=tolerance,
         seed=seed,
         layouts=layouts,
-        equals={f"equal {k}": embedded(load(m)) for k, m in enumerate(equals, 1)},
+        equals={f"equal {k}": _one_piece(m) for k, m in enumerate(equals, 1)},
         times_displacement=getattr(chosen, "factor", "difference") != "one",
     ).first(_MOST_ROWS)
     # what cannot be explained at all is an error, and no reason to skip every check
@@ -179,6 +179,11 @@ def verify(
         },
         extras=extras,
     )
+
+
+def _one_piece(model: ModelLike) -> onnx.ModelProto:
+    source = load(model)
+    return embedded(source, source.model)
 
 
 def _chosen(checks: Sequence[str] | None) -> list[str]:

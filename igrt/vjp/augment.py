@@ -12,15 +12,14 @@ import onnx
 from igrt.errors import NoGradientPath, UnsupportedOperator
 from igrt.graph import Emitter, Graph, Value, load
 from igrt.graph.emit import PREFIX
-from igrt.graph.load import ModelLike
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.opset import pin_ir_version
-from igrt.graph.normalize.quantised.policy import STRAIGHT_THROUGH
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
 from igrt.graph.valid import blamed
 from igrt.graph.view import collector_paused, live_inputs, subgraphs
-from igrt.specs import GRADIENT, Sweep, TensorSpec
+from igrt.source import ModelLike
+from igrt.specs import GRADIENT, STRAIGHT_THROUGH, Sweep, TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import attributed_tensors, explained_output
 from igrt.vjp.factors import absorb_factors

@@ -7,8 +7,9 @@ import pytest
 from onnx import parser
 
 from igrt.graph import Graph
+from igrt.rows import batching
 from igrt.specs import TensorSpec
-from igrt.stage import batching, free_batch
+from igrt.stage import free_batch
 
 
 def spec(name, *shape, dtype="float32"):

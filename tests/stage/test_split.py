@@ -8,9 +8,10 @@ from onnx.reference import ReferenceEvaluator
 
 from igrt.graph.normalize import normalize
 from igrt.graph.prune import prune
+from igrt.parts import sizes_name
 from igrt.stage import regions
-from igrt.stage.gradient import gradient_graph
-from igrt.stage.split import choose, sizes_name, split
+from igrt.stage.sized import sized_graph
+from igrt.stage.split import choose, part
 from igrt.vjp.augment import differentiate
 
 ALPHAS, WEIGHTS = np.array([0.1, 0.45, 0.8]), np.array([0.25, 0.5, 0.25])
@@ -37,7 +38,7 @@ class Staged:
         fed = {**x, **self.others, self.cotangent: self.ct}
         fed |= {g: x[n] for n, g in self.gradients.items()}
         self.fed = {i.name for i in self.lean.graph.input}
-        of = gradient_graph(
+        of = sized_graph(
             self.lean,
             {n: ((1, *a.shape[1:]) if batched else a.shape) for n, a in fed.items()},
             moving=wrt,
@@ -48,7 +49,9 @@ class Staged:
         )
         self.of = of
         self.choice = choose(of, list(self.gradients.values()), sums=sums)
-        self.split = split(self.choice)
+        self.parts = self.choice.staging.parts
+        needed = {"prologue": self.parts.made, "step": True, "epilogue": self.parts.pulled}
+        self.models = {n: part(self.lean, self.parts, n) for n, given in needed.items() if given}
 
     def at(self, alpha):
         return {n: self.b[n] + alpha * (x - self.b[n]) for n, x in self.x.items()}
@@ -66,33 +69,27 @@ class Staged:
             sum(w * g for w, g in zip(WEIGHTS, gs, strict=True)) for gs in zip(*found, strict=True)
         ]
 
+    def run(self, name, feeds):
+        """All outputs of a part, by name; nothing where there is no such part."""
+        if name not in self.models:
+            return {}
+        names = [o.name for o in self.models[name].graph.output]
+        feeds = self._only(self.models[name], feeds)
+        made = ReferenceEvaluator(self.models[name]).run(names, feeds)
+        return dict(zip(names, made, strict=True))
+
     def staged(self):
-        parts = self.split
-        ends = []
-        for z in (self.x, self.b):
-            feeds = {**z, **self.others}
-            if parts.prologue is not None:
-                names = [o.name for o in parts.prologue.graph.output]
-                feeds = self._only(parts.prologue, feeds)
-                made = ReferenceEvaluator(parts.prologue).run(names, feeds)
-                z = z | dict(zip(names, made, strict=True))
-            ends.append(z)
-        at_x, at_b = ends
-        step, total = ReferenceEvaluator(parts.step), {}
-        names = [s.name for s in parts.summed]
+        parts = self.parts
+        at_x, at_b = (z | self.run("prologue", {**z, **self.others}) for z in (self.x, self.b))
+        still = [*parts.fixed, *parts.common, *map(sizes_name, parts.sized)]
+        total = {}
         for alpha, weight in zip(ALPHAS, WEIGHTS, strict=True):
             feeds = {n: at_b[n] + alpha * (at_x[n] - at_b[n]) for n in parts.moving}
-            feeds |= {n: at_x[n] for n in (*parts.fixed, *parts.common)}
-            feeds |= {sizes_name(n): at_x[sizes_name(n)] for n in parts.sizes}
-            feeds |= self._only(parts.step, self.others | {self.cotangent: self.ct})
-            for name, made in zip(names, step.run(names, feeds), strict=True):
+            feeds |= {n: at_x[n] for n in still}
+            feeds |= {**self.others, self.cotangent: self.ct}
+            for name, made in self.run("step", feeds).items():
                 total[name] = total.get(name, 0) + weight * made
-        if parts.epilogue is not None:
-            feeds = {**total, **self.x, **self.others, self.cotangent: self.ct}
-            outputs = [o.name for o in parts.epilogue.graph.output]
-            feeds = self._only(parts.epilogue, feeds)
-            made = ReferenceEvaluator(parts.epilogue).run(outputs, feeds)
-            total |= dict(zip(outputs, made, strict=True))
+        total |= self.run("epilogue", {**total, **self.x, **self.others, self.cotangent: self.ct})
         return [total[g] for g in self.gradients.values()]
 
     def agree(self):

@@ -17,7 +17,6 @@ from igrt.graph.normalize.order import sort_nodes
 from igrt.graph.normalize.quantised.dequantise import dequantise
 from igrt.graph.normalize.quantised.policy import (
     DEQUANTISE,
-    STRAIGHT_THROUGH,
     check_policy,
     oldest_for,
 )
@@ -27,6 +26,7 @@ from igrt.graph.normalize.sizes import compute_sizes
 from igrt.graph.normalize.vendor.lower import claim_vendor, lower_vendor
 from igrt.graph.normalize.vendor.reserved import free_names
 from igrt.graph.valid import blamed
+from igrt.specs import STRAIGHT_THROUGH
 
 
 def normalize(model: onnx.ModelProto, quantised: str = STRAIGHT_THROUGH) -> onnx.ModelProto:

@@ -9,11 +9,12 @@ from igrt.graph.emit import Emitter
 from igrt.graph.onnx_types import dtype_name
 from igrt.graph.value import Value
 from igrt.graph.view import all_graphs
+from igrt.specs import STRAIGHT_THROUGH
 
 JOINED = "igrt.quantised"
 """Domain of a product of whole numbers together with the Cast to float behind it."""
 
-STRAIGHT_THROUGH, DEQUANTISE = "straight_through", "dequantise"
+DEQUANTISE = "dequantise"
 
 _QUANTISED = frozenset(
     {
@@ -95,7 +96,6 @@ def rounded(emit: Emitter, y: Value, scale: Value, zero: Value | None) -> Value:
 __all__ = [
     "DEQUANTISE",
     "JOINED",
-    "STRAIGHT_THROUGH",
     "check_policy",
     "is_quantised",
     "oldest_for",

@@ -1,4 +1,4 @@
-"""`GradientGraph`: a gradient graph with what is known of its tensors along a path."""
+"""`SizedGraph`: a gradient graph with what is known of its tensors along a path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WHOLE = frozenset("bool int32 int64".split())
 
 @final
 @dataclass(frozen=True, eq=False)
-class GradientGraph:
+class SizedGraph:
     """A gradient graph, with what is known of its tensors.
 
     Args:
@@ -156,7 +156,7 @@ def _sizes(graph: Graph, name: str) -> tuple[int, ...] | None:
     return sizes if shape is not None and len(sizes) == len(shape) else None
 
 
-def gradient_graph(
+def sized_graph(
     model: onnx.ModelProto,
     shapes: Mapping[str, tuple[int, ...]],
     *,
@@ -165,7 +165,7 @@ def gradient_graph(
     late: Collection[str],
     batched: bool,
     any_rows: bool,
-) -> GradientGraph:
+) -> SizedGraph:
     """Look at a gradient graph with sizes.
 
     Args:
@@ -182,7 +182,7 @@ def gradient_graph(
         return skeleton(model, {n: s if n in shared else (rows, *s[1:]) for n, s in shapes.items()})
 
     free = batched and any_rows
-    return GradientGraph(
+    return SizedGraph(
         model,
         sized(_ROWS) if free else skeleton(model, shapes),
         sized(_ROWS + 1) if free else None,
@@ -193,4 +193,4 @@ def gradient_graph(
     )
 
 
-__all__ = ["GradientGraph", "gradient_graph"]
+__all__ = ["SizedGraph", "sized_graph"]
