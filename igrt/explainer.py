@@ -171,6 +171,34 @@ class Explainer:
             return self._placed(inputs, None).engine.note
         return "" if self._engine is None else self._engine.note
 
+    def staging_of(self, inputs: Feeds | Any) -> dict[str, str]:
+        """What would run only at the ends of paths of some inputs, or on sums over them, in words.
+
+        Returns:
+            For ``adaptive`` rules, which need the gradient at every point, and for ``fixed`` ones,
+            which need sums only.
+        """
+        placed = self._placed(inputs, None)
+        ends, engine = placed.ends, placed.engine
+        paths = Paths(
+            inputs=ends.inputs,
+            baselines=ends.baselines,
+            example=np.arange(1),
+            baseline=np.arange(1),
+            cotangents=np.zeros_like(placed.outputs[:1]),
+            others=ends.others,
+            shared=ends.shared,
+            batched=engine.batched,
+            output_batched=engine.output_batched,
+            change=np.zeros(1),
+            references=engine.lean.references,
+        )
+        if engine.lean.constant:
+            note = "nothing to stage: the gradient is the same at all points"
+            return {"adaptive": note, "fixed": note}
+        found = {"adaptive": False, "fixed": True}
+        return {n: engine.staging(paths, sums=sums).note for n, sums in found.items()}
+
     def explain(
         self,
         inputs: Feeds | Any,
@@ -307,7 +335,10 @@ class Explainer:
             "watch": watch,
         }
         with ranging(self._precision), engine.locating():
-            found = self._integrals(engine, paths, begin, ends.owner, scheme, placed.shown, run)
+            found = self._in_parts(engine, paths, ends.owner, scheme, run)
+            staged = found is not None
+            if found is None:
+                found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
             found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
@@ -335,6 +366,7 @@ class Explainer:
                 baselines=_described(baselines),
                 chunk=found.chunk,
                 batching=engine.note,
+                staged=engine.staging(paths, sums=scheme.tolerance is None).note if staged else "",
                 **rounding,
             ),
             example=example,
@@ -345,22 +377,30 @@ class Explainer:
             display=display,
         )
 
+    def _in_parts(
+        self,
+        engine: Engine,
+        paths: Paths,
+        owner: Array,
+        scheme: Scheme | Sampling | InnerScheme,
+        run: dict[str, Any],
+    ) -> Integrals | None:
+        """The same with the gradient graph in parts, where that serves."""
+        if not isinstance(scheme, Scheme) or not self._staging:
+            return None
+        return engine.integrals(paths, owner, scheme, select("cpu"), run)
+
     def _integrals(
         self,
         engine: Engine,
         paths: Paths,
         pool: Array,
-        owner: Array,
         scheme: Scheme | Sampling | InnerScheme,
         shown: Feeds,
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
         gradients, kernels = engine.lean.gradients, select("cpu")
-        if isinstance(scheme, Scheme) and self._staging:
-            found = engine.integrals(paths, owner, scheme, kernels, run)
-            if found is not None:
-                return found
         names, outputs = list(gradients), _outputs(engine, shown)
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes

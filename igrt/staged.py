@@ -26,7 +26,7 @@ _ROWS = 32
 """Rows per run of the prologue."""
 
 _ENDS_BYTES = 256 << 20
-"""Memory for what is cut, at the ends of the paths in work."""
+"""Memory for what is cut at the ends of the paths in work; there are blocks where it is more."""
 
 
 @final
@@ -38,8 +38,6 @@ class Staged:
         parts: How it is split.
         session: Loads a model.
         several: Whether a run takes more than one row.
-        ends_bytes: Memory for what is cut at the ends of paths; there are blocks of these where it
-            would take more.
     """
 
     def __init__(
@@ -49,7 +47,6 @@ class Staged:
         session: SessionMaker,
         *,
         several: bool,
-        ends_bytes: int = _ENDS_BYTES,
     ) -> None:
         self._parts = parts
 
@@ -61,7 +58,7 @@ class Staged:
         self.step, self._reads = step.session, step.reads
         self._prologue = made("prologue") if parts.made else None
         self._epilogue = made("epilogue") if parts.pulled else None
-        self._several, self._ends_bytes = several, ends_bytes
+        self._several = several
         self._apart: bool | None = None if several else True
 
     def integrals(
@@ -114,7 +111,7 @@ class Staged:
         self, paths: Paths, owner: Array, cut_bytes: float
     ) -> Iterator[tuple[Paths, Array]]:
         """The paths, in blocks whose ends fit into memory at the cut."""
-        most = max(1, int(self._ends_bytes / max(2 * cut_bytes, 1)))
+        most = max(1, int(_ENDS_BYTES / max(2 * cut_bytes, 1)))
         if len(paths) <= most:
             yield paths, owner
             return

@@ -105,7 +105,7 @@ class Choice:
 
     def __str__(self) -> str:
         if not self.front.nodes and not self.back.nodes:
-            return "nothing to stage: no part of the gradient graph is constant or affine"
+            return "nothing to stage: no cut of the graph saves more than it costs"
         if not self.pays:
             return f"nothing to stage: it would save {self.saved:.1%} of a step"
         parts = []

@@ -23,32 +23,34 @@ EXACT = 1e-12
 class Staged:
     """Runs a gradient graph as a whole and in parts, by onnx.reference."""
 
-    def __init__(self, model, x, others=None, *, sums, batched=True, any_rows=True):
+    def __init__(self, model, x, others=None, *, of=None, sums, batched=True, near=None):
         model = normalize(model)
         wrt = list(x)
-        augmented = differentiate(model, wrt=wrt)
+        augmented = differentiate(model, wrt=wrt, of=of)
         self.gradients = dict(augmented.gradients)
         self.cotangent = augmented.cotangent
         self.lean = prune(augmented.model, list(self.gradients.values()))
         self.x, self.others, self.batched = x, others or {}, batched
         rng = np.random.default_rng(5)
-        self.b = {n: rng.normal(size=a.shape) for n, a in x.items()}
+        self.b = {
+            n: rng.normal(size=a.shape) if near is None else a + near * rng.normal(size=a.shape)
+            for n, a in x.items()
+        }
         y = ReferenceEvaluator(model).run([augmented.of.name], {**x, **self.others})[0]
         self.ct = rng.normal(size=y.shape)
         fed = {**x, **self.others, self.cotangent: self.ct}
         fed |= {g: x[n] for n, g in self.gradients.items()}
         self.fed = {i.name for i in self.lean.graph.input}
-        of = sized_graph(
+        sized = sized_graph(
             self.lean,
             {n: ((1, *a.shape[1:]) if batched else a.shape) for n, a in fed.items()},
             moving=wrt,
             shared=(),
             late=[self.cotangent],
             batched=batched,
-            any_rows=any_rows,
+            any_rows=True,
         )
-        self.of = of
-        self.choice = choose(of, list(self.gradients.values()), sums=sums)
+        self.choice = choose(sized, list(self.gradients.values()), sums=sums)
         self.parts = self.choice.staging.parts
         needed = {"prologue": self.parts.made, "step": True, "epilogue": self.parts.pulled}
         self.models = {n: part(self.lean, self.parts, n) for n, given in needed.items() if given}
@@ -180,6 +182,9 @@ DROPPED = """m (double[N,8] x) => (double[N,2] y) <double half={0.5}> {
 
 GATES = """m (double[N,6] x) => (double[N,6] y) { h = Gemm(x, W, B) y = Sigmoid(h) }"""
 
+# its mask is a cast of what is true or false
+RECTIFIED = "m (double[N,8] x) => (double[N,2] y) { h = MatMul(x, W) r = Relu(h) y = MatMul(r, V) }"
+
 CASES = {
     "stem": (
         model(STEM, W=(4, 3, 3, 3), B=4, g=4, h=4, V=(4, 2), v=np.full(4, 1.7)),
@@ -221,6 +226,7 @@ CASES = {
         {},
     ),
     "dropped": (model(DROPPED, W=(8, 8), B=8, V=(8, 2)), {"x": rows(3, 8)}, {}),
+    "rectified": (model(RECTIFIED, W=(8, 8), V=(8, 2)), {"x": rows(3, 8)}, {}),
     "gates": (model(GATES, W=(6, 6), B=6), {"x": rows(3, 6)}, {}),
 }
 
