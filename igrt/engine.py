@@ -12,19 +12,29 @@ import numpy as np
 
 from igrt.apart import agree
 from igrt.derived import Derived
-from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
 from igrt.kernels import KernelSet
 from igrt.parts import Staging
 from igrt.quadrature import Scheme
 from igrt.rows import Batching, NotRows
+from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import Plan, plan
-from igrt.runtime.session import Session
+from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
+from igrt.runtime.session import Arena, Session
 from igrt.runtime.unbounded import UNBOUNDED
+from igrt.runtime.usage import Usage
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.staged import SessionMaker, Staged
 
-_FORWARD_ROWS = 32
+_FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
+"""Rows of a run of the model alone: as many as the first, unless they take more than the second."""
+
+_UNSEEN = 2.0
+"""What a run takes in place of its estimate, where nobody counted: 1.1 to 2.0 times as much in six
+networks (benchmarks/memory.py)."""
+
+_SMALL = 16 << 10
+"""Estimated bytes of a row up to which nobody counts: the largest chunk takes some 8 MiB."""
 
 _ENOUGH = 4
 """Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
@@ -88,7 +98,7 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
-    rounded: Callable[[GradientGraph], Session] | None = None
+    rounded: Callable[[GradientGraph, Arena, bool], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +106,9 @@ class Engine:
         self._gradient: Session | None = None
         self._exact: Session | None = None
         self._lean: GradientGraph | None = None
-        self._row_bytes: dict[Shapes, int] = {}
+        self._forwards: dict[Shapes, int] = {}
+        self._measuring = threading.Lock()
+        self._usages: dict[Shapes, tuple[int, Usage]] = {}
         self._others: dict[Sweep, Engine] = {}
         self._stagings: dict[tuple[Shapes, bool], Staging] = {}
         self._staged: dict[str, Staged] = {}
@@ -129,12 +141,17 @@ class Engine:
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
-        if self.rounded is None:
-            return self.exact
+        return self._open_gradient(Arena.HELD, recorded=False)
+
+    def _open_gradient(self, arena: Arena, *, recorded: bool) -> Session:
         lean = self.lean
         with self._lock:
+            if self.rounded is None:
+                if self._exact is None:
+                    self._exact = self.session(lean.model, arena=arena, recorded=recorded)
+                return self._exact
             if self._gradient is None:
-                self._gradient = self.rounded(lean)
+                self._gradient = self.rounded(lean, arena, recorded)
             return self._gradient
 
     @property
@@ -143,16 +160,8 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._exact is None:
-                self._exact = self.session(lean.model)
+                self._exact = self.session(lean.model, arena=Arena.HELD)
             return self._exact
-
-    @property
-    def provider(self) -> str:
-        """The execution provider that really runs the gradient graph, or its step."""
-        with self._lock:
-            loaded = [s.step for s in self._staged.values()]
-        whole = self._gradient or self._exact
-        return (whole or (loaded[0] if loaded else self.gradient)).provider
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""
@@ -178,7 +187,7 @@ class Engine:
             NonFiniteError: If the output is NaN or infinite.
         """
         rows = len(example)
-        step = self.most_rows or _FORWARD_ROWS
+        step = 1 if rows == 1 else self.most_rows or self._forward_rows(points, others, shared)
         found = []
         for start in range(0, rows, step):
             part = slice(start, start + step)
@@ -226,6 +235,8 @@ class Engine:
             seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
             counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -234,21 +245,90 @@ class Engine:
         where = f"{error.message}\n  first tensor where it appears: {found}"
         return NonFiniteError(where, hint=error.hint, feeds=error.feeds)
 
-    def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
-        """How many rows a run of the gradient session takes."""
-        # shape inference of the whole model, so only once for inputs of the same shapes
+    def _forward_rows(self, points: Feeds, others: Feeds, shared: Feeds) -> int:
+        """Rows of a run of the model alone."""
+        shapes = {n: (1, *a.shape[1:]) for n, a in {**points, **others}.items()}
+        shapes |= {n: a.shape for n, a in shared.items()}
+        key = tuple(sorted(shapes.items()))
+        if key not in self._forwards:
+            self._forwards[key] = _estimate(self.part, shapes)
+        return max(1, min(_FORWARD_ROWS, _FORWARD_BYTES // max(1, self._forwards[key])))
+
+    def plan(
+        self,
+        paths: Paths,
+        keeping: Keeping,
+        memory: int | None = None,
+        internal_batch_size: int | None = None,
+    ) -> Plan:
+        """How many rows a run of the gradient session takes, and what that takes.
+
+        Args:
+            paths: What to integrate over.
+            keeping: What is known of the paths in work.
+            memory: Byte budget; a share of the available memory by default.
+            internal_batch_size: Rows per run as the user wants it.
+
+        Raises:
+            InputError: If the budget does not suffice for one row per run.
+            OutOfMemory: If memory does not suffice for one row.
+        """
         key = self._shapes(paths)
-        if key not in self._row_bytes:
-            model = self.lean.model
-            self._row_bytes[key] = model.fact(
-                "row_bytes", lambda: _row_bytes(model, dict(key)), shapes=key
+
+        def need(usage: Usage) -> Need:
+            return Need(
+                row=usage.row + buffer_bytes(paths),
+                fixed=usage.fixed + keeping.result_bytes + paths.end_bytes,
+                keep=keeping,
+                most_rows=self.most_rows if self.batched and self.output_batched else 1,
             )
-        return plan(
-            row_bytes=self._row_bytes[key],
-            memory=memory,
-            internal_batch_size=internal_batch_size,
-            most_rows=self.most_rows,
-        )
+
+        with self._measuring:
+            if key not in self._usages:
+                estimate = _estimate(self.lean.model, dict(key))
+                # what is known to be too much is not tried
+                require_room(need(Usage(estimate, 0)), memory)
+                self._usages[key] = estimate, self._usage(paths, estimate, key)
+            usage = self._usages[key][1]
+        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size)
+
+    def _repeated(self, paths: Paths, rows: int) -> Feeds:
+        """What the gradient session is fed with at the input of the first path, some times."""
+        example, baseline = paths.example[0], paths.baseline[0]
+        feeds = {n: x[example] for n, (x, _) in paths.ends.items()}
+        feeds |= {n: a[example] for n, a in paths.others.items()}
+        feeds |= {r: paths.baselines[n][baseline] for n, r in self.lean.references.items()}
+        if self.batched:
+            feeds = {n: np.stack([a] * rows) for n, a in feeds.items()}
+        cotangent = paths.cotangents[0]
+        if self.output_batched:
+            cotangent = np.stack([cotangent] * rows)
+        return {**paths.shared, **feeds, self.lean.cotangent: cotangent}
+
+    def _usage(self, paths: Paths, estimate: int, key: Shapes) -> Usage:
+        """What a run takes: counted in a run of one row, and of two where chunks have more."""
+        if estimate <= _SMALL:
+            self._open_gradient(Arena.PATTERN, recorded=False)
+            return Usage(int(_UNSEEN * estimate), 0)
+        session = self._open_gradient(Arena.HELD, recorded=True)
+
+        def count() -> tuple[int, int] | None:
+            for rows in (1, 2):
+                if rows == 1 or (self.most_rows is None and 2 * estimate <= ONE_CHUNK):
+                    session.run(list(self.lean.gradients.values()), self._repeated(paths, rows))
+            peaks = session.peaks()
+            if not peaks:
+                return None
+            usage = Usage.between(*peaks) if len(peaks) > 1 else Usage(peaks[0], 0)
+            return usage.row, usage.fixed
+
+        if self._usages:  # counting is over: another size takes more or less in proportion
+            before, usage = next(iter(self._usages.values()))
+            scale = estimate / before
+            return Usage(int(scale * usage.row), int(scale * usage.fixed))
+        found = self.lean.model.fact("usage", count, shapes=key, provider=session.provider)
+        session.peaks()
+        return Usage(int(_UNSEEN * estimate), 0) if found is None else Usage(*found)
 
     def _shapes(self, paths: Paths) -> Shapes:
         """Shape of each input of the gradient graph, with a batch of one row."""
@@ -286,7 +366,13 @@ class Engine:
             return self._stagings[key]
 
     def integrals(
-        self, paths: Paths, owner: Array, scheme: Scheme, kernels: KernelSet, run: dict[str, Any]
+        self,
+        paths: Paths,
+        owner: Array,
+        scheme: Scheme,
+        kernels: KernelSet,
+        run: dict[str, Any],
+        planned: Plan,
     ) -> Integrals | None:
         """What paths come to with the gradient graph in parts; None where that does not serve.
 
@@ -296,6 +382,7 @@ class Engine:
             scheme: Where to evaluate, and when to stop.
             kernels: Path and accumulation kernels.
             run: Further arguments of `igrt.runtime.points.Points`.
+            planned: What may be taken: with the whole graph, and in all.
         """
         few = len(scheme.stages[0].alphas) < _ENOUGH
         if few or paths.references or self.rounded is not None:
@@ -310,7 +397,7 @@ class Engine:
                 self._staged[split] = Staged(model, staging.parts, self.session, several=several)
             staged = self._staged[split]
         try:
-            return staged.integrals(staging, paths, owner, scheme, kernels, run)
+            return staged.integrals(staging, paths, owner, scheme, kernels, run, planned)
         except NonFiniteError:  # the whole graph says where it begins, or that it does not matter
             return None
 
@@ -380,10 +467,16 @@ def _staging(model: Derived, options: dict[str, Any]) -> dict[str, Any]:
     return choose(graph, tuple(gradients.values()), sums=sums).staging.listed()
 
 
-def _row_bytes(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    from igrt.stage import row_bytes
+def _estimate(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Estimated bytes that a row takes."""
 
-    return row_bytes(model.proto, shapes)
+    def find() -> int:
+        from igrt.stage import row_bytes
+
+        return row_bytes(model.proto, shapes)
+
+    # shape inference of the whole model, so only once for inputs of the same shapes
+    return int(model.fact("row_bytes", find, shapes=sorted(shapes.items())))
 
 
 def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
@@ -395,6 +488,8 @@ def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     def ranks() -> dict[str, list[Any]]:
         try:
             made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
             return {}
         return {
@@ -418,6 +513,8 @@ def _unranked(part: Derived) -> list[str]:
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
         return agree(together.run_forward(feeds), alone)
+    except GaveUp:
+        raise
     except IgrtError:  # does not load or run with two rows: not that way
         return False
 

@@ -35,6 +35,7 @@ def loaded(given: Bytes) -> Made:
     model = load(given).model
     return model, {
         "external": external_files(model),
+        "onnx": onnx.__version__,
         "opset": Graph(model).opset,
         "quantised": is_quantised(model),
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
@@ -15,12 +15,22 @@ from igrt.parts import Parts, Staging, sizes_name
 from igrt.quadrature import Scheme
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
+from igrt.runtime.plan import Plan
 from igrt.runtime.points import Points
-from igrt.runtime.session import Session
+from igrt.runtime.session import Arena, Session
 from igrt.runtime.stream import integrate
 from igrt.specs import Array, Feeds
 
-SessionMaker = Callable[[Derived], Session]
+
+class SessionMaker(Protocol):
+    """Loads a model."""
+
+    def __call__(
+        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
+    ) -> Session:
+        """The session; see `OrtSession` for the options."""
+        ...
+
 
 _ROWS = 32
 """Rows per run of the prologue."""
@@ -50,11 +60,11 @@ class Staged:
     ) -> None:
         self._parts = parts
 
-        def made(name: str) -> _Part:
+        def made(name: str, arena: Arena = Arena.RELEASED) -> _Part:
             model = graph.then("staged", parts=asdict(parts), name=name)
-            return _Part(session(model), model.facts["fed"], model.facts["gives"])
+            return _Part(session(model, arena=arena), model.facts["fed"], model.facts["gives"])
 
-        step = made("step")
+        step = made("step", Arena.HELD)
         self.step, self._reads = step.session, step.reads
         self._prologue = made("prologue") if parts.made else None
         self._epilogue = made("epilogue") if parts.pulled else None
@@ -69,6 +79,7 @@ class Staged:
         scheme: Scheme,
         kernels: KernelSet,
         run: dict[str, Any],
+        planned: Plan,
     ) -> Integrals | None:
         """What the paths come to; None where the parts do not serve.
 
@@ -81,6 +92,7 @@ class Staged:
             scheme: Where to evaluate, and when to stop.
             kernels: Path and accumulation kernels.
             run: Further arguments of `Points`.
+            planned: What may be taken: with the whole graph, and in all.
 
         Raises:
             NonFiniteError: If what steps give is NaN or infinite.
@@ -92,8 +104,11 @@ class Staged:
             if shape is None:
                 return None
             summed.append(Output(name, tuple(shape), np.dtype(self._parts.types[name][0])))
+        most = self._most_paths(staging, scheme, summed, planned)
+        if most < 1:
+            return None
         found: list[Integrals] = []
-        for block, of_block in self._blocks(paths, owner, staging.cut_bytes):
+        for block, of_block in _blocks(paths, owner, most):
             fed = self._along(block, of_block)
             if fed is None:
                 return None
@@ -103,35 +118,20 @@ class Staged:
                 pullback = _Pullback(
                     self._epilogue, block, summed, self._parts.gradients, cotangent, self._several
                 )
-            found.append(integrate(points, list(block.inputs), scheme, pullback=pullback))
+            names, keep_bytes = list(block.inputs), planned.keep_bytes
+            found.append(integrate(points, names, scheme, keep_bytes=keep_bytes, pullback=pullback))
             run = run | {"chunk": points.chunk}
         return Integrals.joined(found)
 
-    def _blocks(
-        self, paths: Paths, owner: Array, cut_bytes: float
-    ) -> Iterator[tuple[Paths, Array]]:
-        """The paths, in blocks whose ends fit into memory at the cut."""
-        most = max(1, int(_ENDS_BYTES / max(2 * cut_bytes, 1)))
-        if len(paths) <= most:
-            yield paths, owner
-            return
-        for start in range(0, len(paths), most):
-            part = slice(start, start + most)
-            examples, example = np.unique(paths.example[part], return_inverse=True)
-            baselines, baseline = np.unique(paths.baseline[part], return_inverse=True)
-            # baselines that all examples have in common belong to none of them in particular
-            owned = np.minimum(np.searchsorted(examples, owner[baselines]), len(examples) - 1)
-            block = replace(
-                paths,
-                inputs={n: a[examples] for n, a in paths.inputs.items()},
-                baselines={n: a[baselines] for n, a in paths.baselines.items()},
-                others={n: a[examples] for n, a in paths.others.items()},
-                example=example,
-                baseline=baseline,
-                cotangents=paths.cotangents[part],
-                change=paths.change[part],
-            )
-            yield block, owned
+    def _most_paths(
+        self, staging: Staging, scheme: Scheme, summed: Sequence[Output], planned: Plan
+    ) -> int:
+        """Paths whose ends at the cut fit into what the plan for the whole graph leaves."""
+        room = planned.budget - planned.peak - planned.chunk * 3 * staging.cut_bytes
+        sums = 8 * scheme.rules * sum(o.size for o in summed)
+        if self._epilogue is not None and sums > planned.keep_bytes:
+            room -= sums
+        return int(min(room, _ENDS_BYTES) // max(2 * staging.cut_bytes, 1))
 
     def _along(self, paths: Paths, owner: Array) -> Paths | None:
         """The same paths as the steps see them."""
@@ -160,6 +160,30 @@ class Staged:
             others={n: at_x[n] for n in (*paths.others, *parts.fixed) if n in reads},
             shared={n: a for n, a in {**paths.shared, **common}.items() if n in reads},
         )
+
+
+def _blocks(paths: Paths, owner: Array, most: int) -> Iterator[tuple[Paths, Array]]:
+    """The paths with the owners of their baselines, so many at a time."""
+    if len(paths) <= most:
+        yield paths, owner
+        return
+    for start in range(0, len(paths), most):
+        part = slice(start, start + most)
+        examples, example = np.unique(paths.example[part], return_inverse=True)
+        baselines, baseline = np.unique(paths.baseline[part], return_inverse=True)
+        # baselines that all examples have in common belong to none of them in particular
+        owned = np.minimum(np.searchsorted(examples, owner[baselines]), len(examples) - 1)
+        block = replace(
+            paths,
+            inputs={n: a[examples] for n, a in paths.inputs.items()},
+            baselines={n: a[baselines] for n, a in paths.baselines.items()},
+            others={n: a[examples] for n, a in paths.others.items()},
+            example=example,
+            baseline=baseline,
+            cotangents=paths.cotangents[part],
+            change=paths.change[part],
+        )
+        yield block, owned
 
 
 class _Part:

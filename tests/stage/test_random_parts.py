@@ -35,7 +35,7 @@ def test_random_graphs(sums, monkeypatch):
             continue  # one point would do, or onnx.reference does not run it
         staged.agree()
         in_parts += "prologue" in staged.models or "epilogue" in staged.models
-    assert in_parts >= 10
+    assert in_parts >= 5
 
 
 def _unruly(model):
