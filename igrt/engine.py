@@ -17,6 +17,7 @@ from igrt.kernels import KernelSet
 from igrt.parts import Staging
 from igrt.quadrature import Scheme
 from igrt.rows import Batching, NotRows
+from igrt.runtime.device import room_on
 from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
@@ -85,7 +86,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
-        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
+        rounded: Loads the gradient graph for its device and in its precision; None for as it is.
     """
 
     part: Derived
@@ -290,7 +291,8 @@ class Engine:
                 require_room(need(Usage(estimate, 0)), memory)
                 self._usages[key] = estimate, self._usage(paths, estimate, key)
             usage = self._usages[key][1]
-        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size)
+        room = room_on(self.gradient.provider)
+        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size, **room)
 
     def _repeated(self, paths: Paths, rows: int) -> Feeds:
         """What the gradient session is fed with at the input of the first path, some times."""
@@ -385,7 +387,9 @@ class Engine:
             planned: What may be taken: with the whole graph, and in all.
         """
         few = len(scheme.stages[0].alphas) < _ENOUGH
-        if few or paths.references or self.rounded is not None:
+        if few or paths.references:
+            return None
+        if self.gradient.provider != "CPUExecutionProvider":  # sums stay on the device there
             return None
         staging = self.staging(paths, sums=scheme.tolerance is None)
         if not staging.pays:

@@ -6,15 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from igrt.quadrature import Scheme
+from igrt.runtime.device_lane import DeviceLane
+from igrt.runtime.device_ledger import device_ledger
 from igrt.runtime.kept import Kept, keeps, most_bytes
-from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums
+from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums, of_pieces
 from igrt.runtime.paths import Integrals, result_bytes
 from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
-from igrt.specs import Array
 
 
 def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
@@ -44,7 +43,7 @@ def integrate(
         scheme: Where to evaluate, and when to stop.
         keep_bytes: Memory for what is known of the paths in work: sums, or gradients.
         pullback: What makes sums of gradients of the sums of what the model gives, where that is
-            something else.
+            something else; on the host.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -54,28 +53,22 @@ def integrate(
     paths, watch = points.paths, points.watch
     found = Integrals.empty(len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk)
     ledger: Ledger
-    if pullback is None and keeps(points, scheme, keep_bytes) and scheme.tolerance is not None:
+    lane = points.lane
+    if pullback is not None:
+        ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
+    elif isinstance(lane, DeviceLane):
+        ledger = device_ledger(points, names, scheme, found, lane.device, keep_bytes)
+    elif scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
         ledger = Kept(points, names, scheme.tolerance, found, keep_bytes)
     else:
-        ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
-    checked, moves_matter = names, paths.times_difference
-    if pullback is not None:  # what it makes of a number that is none, it cannot undo
-        checked, moves_matter = [o.name for o in points.outputs], False
+        ledger = Sums(points, names, scheme, found, keep_bytes)
     watch.planned += len(paths) * len(scheme.stages[0].alphas)
     queue = _Queue(ledger, len(paths))
     while not queue.done:
         pieces = queue.chunk(points.chunk)
-        path = np.repeat([p.path for p in pieces], [len(p) for p in pieces])
-        alphas = np.concatenate([p.alphas for p in pieces])
+        path, alphas = of_pieces(pieces)
         count = points.step(path, paths.baseline[path], alphas)
         pieces = queue.give_back(pieces, len(alphas) - count)
-        path, alphas = path[:count], alphas[:count]
-
-        def moves(name: str, row: int, path: Array = path) -> Array:
-            x, b = paths.flat_ends(name, path[row])
-            return np.asarray(x != b)
-
-        points.refuse_unbounded(checked, path, alphas, moves if moves_matter else None)
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)
