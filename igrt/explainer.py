@@ -381,7 +381,7 @@ class Explainer:
             return found, {}
         outputs = _outputs(engine, shown)
         rounded, exact = (
-            Points(session, select("cpu"), paths, outputs, **run)
+            Points(session, select("auto"), paths, outputs, **run)
             for session in (engine.gradient, engine.exact)
         )
         compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
