@@ -90,7 +90,7 @@ class Kept:
         self._most = min(_MOST, int(_SHARE * total))
         self._room = Room(total, self._most + _BESIDE)
         self._paths: dict[int, tuple[int, AdaptivePath]] = {}
-        self._gradients: dict[int, Array] = {}
+        self._gradients: dict[int, Array] = {}  # those at the points asked for last, [points, …]
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
