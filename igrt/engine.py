@@ -13,6 +13,7 @@ import numpy as np
 from igrt.derived import Derived
 from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
 from igrt.rows import Batching, NotRows
+from igrt.runtime.device import room_on
 from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Paths
 from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
@@ -91,7 +92,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
-        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
+        rounded: Loads the gradient graph for its device and in its precision; None for as it is.
     """
 
     part: Derived
@@ -301,7 +302,8 @@ class Engine:
                 require_room(need(Usage(estimate, 0)), memory)
                 self._usages[key] = estimate, self._usage(paths, estimate, key)
             usage = self._usages[key][1]
-        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size)
+        room = room_on(self.gradient.provider)
+        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size, **room)
 
     def _repeated(self, paths: Paths, rows: int) -> Feeds:
         """What the gradient session is fed with at the input of the first path, some times."""
