@@ -73,7 +73,7 @@ class AdaptivePath:
         """∫ g so far, [features] float64."""
         return self._gradients.mean(nested=self.nested)
 
-    def add(self, gradients: Sequence[Any] | Array) -> None:
+    def add(self, gradients: Sequence[Any]) -> None:
         """Take the gradients at `wanted`, and decide how to go on."""
         self.evaluations += len(gradients)
         smooth, self.nested = np.inf, False

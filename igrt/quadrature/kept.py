@@ -51,11 +51,11 @@ class Gradients(Protocol):
         """Σ scale·|Δ| between neighbouring nodes."""
         ...
 
-    def nested(self, gradients: Sequence[Any] | Array) -> tuple[Figures, Figures]:
+    def nested(self, gradients: Sequence[Any]) -> tuple[Figures, Figures]:
         """Take those that make a nested rule complete: the trapezoidal and the nested estimate."""
         ...
 
-    def insert(self, alphas: Sequence[float], gradients: Sequence[Any] | Array) -> Figures:
+    def insert(self, alphas: Sequence[float], gradients: Sequence[Any]) -> Figures:
         """Take those at further nodes, which no nested rule has: the trapezoidal estimate."""
         ...
 
@@ -96,7 +96,7 @@ class HostGradients:
         """Σ scale·|Δ| between neighbouring nodes."""
         return self._trapezoid.steps
 
-    def nested(self, gradients: Sequence[Array] | Array) -> tuple[Figures, Figures]:
+    def nested(self, gradients: Sequence[Array]) -> tuple[Figures, Figures]:
         """Take those that complete a nested rule."""
         self._blocks.append(self._finite(np.asarray(gradients)))
         nodes = sum(len(b) for b in self._blocks)
@@ -112,7 +112,7 @@ class HostGradients:
         )
         return self._by_trapezoid(), self._figures(fine, max(errors))
 
-    def insert(self, alphas: Sequence[float], gradients: Sequence[Array] | Array) -> Figures:
+    def insert(self, alphas: Sequence[float], gradients: Sequence[Array]) -> Figures:
         """Take those at further nodes; the nested rules are over."""
         self._blocks, self._rules = [], []
         block = self._finite(np.asarray(gradients))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class Kept:
     def next(self, slot: int) -> Piece | None:
         """Where the path is to be evaluated next, unless it is done."""
         number, path = self._paths[slot]
-        path.add(self._gradients[slot])
+        path.add(cast("Sequence[Array]", self._gradients[slot]))  # rows of one array
         if path.wanted:
             return self._piece(slot)
         store(self._points, self._names, number, path, self._found)
