@@ -11,8 +11,9 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from igrt.derived import Derived
-from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
 from igrt.rows import Batching, NotRows
+from igrt.runtime.device import room_on
 from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Paths
 from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
@@ -91,7 +92,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
-        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
+        rounded: Loads the gradient graph for its device and in its precision; None for as it is.
     """
 
     part: Derived
@@ -239,6 +240,8 @@ class Engine:
             seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
             counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -299,7 +302,8 @@ class Engine:
                 require_room(need(Usage(estimate, 0)), memory)
                 self._usages[key] = estimate, self._usage(paths, estimate, key)
             usage = self._usages[key][1]
-        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size)
+        room = room_on(self.gradient.provider)
+        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size, **room)
 
     def _repeated(self, paths: Paths, rows: int) -> Feeds:
         """What the gradient session is fed with at the input of the first path, some times."""
@@ -414,6 +418,8 @@ def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     def ranks() -> dict[str, list[Any]]:
         try:
             made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
             return {}
         return {
@@ -437,6 +443,8 @@ def _unranked(part: Derived) -> list[str]:
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
         return agree(together.run_forward(feeds), alone)
+    except GaveUp:
+        raise
     except IgrtError:  # does not load or run with two rows: not that way
         return False
 

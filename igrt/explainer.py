@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
 from igrt.engine import Engine, GradientGraph, agree, open_engine
-from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
@@ -29,8 +29,8 @@ from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
-from igrt.runtime import inside, sample, stream
-from igrt.runtime.lane import Output
+from igrt.runtime import cuda, inside, sample, stream
+from igrt.runtime.lane import LaneMaker, Output
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Keeping, require_positive
 from igrt.runtime.points import Points
@@ -112,6 +112,8 @@ class Explainer:
         self._quantised = quantised if self._loaded.facts["quantised"] else None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._lanes: dict[Session, LaneMaker] = {}
+        self._on_cuda: dict[str, Any] = {}
         self._layout: Batching | None = None
         self._prologue: Session | None = None
         self._inside: Engine | None = None
@@ -157,6 +159,8 @@ class Explainer:
                 for k in range(2)
             ]
             together = session.run([self.of.name], pair)[0]
+        except GaveUp:
+            raise
         except IgrtError:  # too short for one of its operators
             return False
         return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
@@ -334,6 +338,7 @@ class Explainer:
                 plan=planned.facts(),
                 batching=engine.note,
                 **rounding,
+                **({"cuda": self._on_cuda} if self._on_cuda else {}),
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -359,7 +364,8 @@ class Explainer:
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
-        points = Points(engine.gradient, kernels, paths, outputs, **run)
+        lanes = self._lanes.get(engine.gradient)
+        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Scheme):
             return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
@@ -375,11 +381,11 @@ class Explainer:
         self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
     ) -> tuple[Integrals, dict[str, Any]]:
         """The integrals with what the precision costs, and what the provenance says of it."""
-        if engine.rounded is None:
+        if self._precision == "float32":
             return found, {}
         outputs = _outputs(engine, shown)
         rounded, exact = (
-            Points(session, select("cpu"), paths, outputs, **run)
+            Points(session, select("auto"), paths, outputs, **run)
             for session in (engine.gradient, engine.exact)
         )
         compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
@@ -403,9 +409,9 @@ class Explainer:
             raise refusal from None
         try:
             placed = self._place(inputs, baselines, whole)
-        except IgrtError:
+        except IgrtError as error:
             self._engine = None
-            raise refusal from None
+            raise error if isinstance(error, GaveUp) else refusal from None
         self._layout = whole
         return placed
 
@@ -434,7 +440,7 @@ class Explainer:
                 part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also, opened.rounded = wrt, self._rounded
+                opened.also, opened.rounded = wrt, self._gradients
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -528,8 +534,8 @@ class Explainer:
     def _session(
         self,
         model: Derived,
-        cuda: Cuda = _CUDA,
         *,
+        options: Cuda = _CUDA,
         arena: Arena = Arena.RELEASED,
         recorded: bool = False,
     ) -> OrtSession:
@@ -538,29 +544,33 @@ class Explainer:
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
-            cuda=cuda,
+            cuda=options,
             arena=arena,
             recorded=recorded,
         )
 
-    @property
-    def _rounded(self) -> Callable[[GradientGraph, Arena, bool], Session] | None:
-        """What loads gradient graphs in a precision below float32."""
-        if self._precision == "float32":
-            return None
-
-        def session(graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
-            model = graph.model
-            if self._precision == "fp16":
-                names = sorted(graph.gradients.values())
-                model = model.then("half", cotangent=graph.cotangent, gradients=names)
-            cuda = Cuda(tf32=self._precision == "tf32")
-            opened = self._session(model, cuda, arena=arena, recorded=recorded)
-            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
-                check("tf32", opened.provider)
-            return opened
-
-        return session
+    def _gradients(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
+        """A session of a gradient graph in the precision asked for, on its device if it has one."""
+        model = graph.model
+        if self._precision == "fp16":
+            names = sorted(graph.gradients.values())
+            model = model.then("half", cotangent=graph.cotangent, gradients=names)
+        device, reason = cuda.opened(self._provider)
+        options = Cuda(tf32=self._precision == "tf32")
+        if device is not None:
+            options = replace(options, stream=device.address, graph=True)
+        opened = self._session(model, options=options, arena=arena, recorded=recorded)
+        on_cuda = opened.provider == "CUDAExecutionProvider"
+        if self._precision == "tf32" and not on_cuda:
+            check("tf32", opened.provider)
+        if on_cuda:
+            self._lanes[opened] = cuda.Lanes(opened, device)
+            self._on_cuda = {
+                "nodes": opened.nodes,
+                "graph": opened.no_graph or "captured",
+                "path": f"through the host: {reason}" if device is None else "on the device",
+            }
+        return opened
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -570,7 +580,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
-                self._engine.rounded = self._rounded
+                self._engine.rounded = self._gradients
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:

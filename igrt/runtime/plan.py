@@ -123,6 +123,7 @@ def plan(
     memory: int | None = None,
     internal_batch_size: int | None = None,
     available: int | None = None,
+    one_chunk: int = ONE_CHUNK,
 ) -> Plan:
     """Choose the chunk, and share out the budget.
 
@@ -135,6 +136,7 @@ def plan(
         internal_batch_size: Rows per run as the user wants it, in place of the fastest number; also
             beyond the default budget.
         available: Bytes that there are; those of this process by default.
+        one_chunk: Bytes of activations beyond which larger chunks do not pay.
 
     Raises:
         InputError: If the budget or batch size is not positive, or the budget is too small for
@@ -149,7 +151,7 @@ def plan(
         budget = memory
     keep, row, spare = need.keep, need.row_bytes, budget - need.fixed_bytes
     fits = max(1, (spare - max(keep.least, min(keep.most, spare // 2))) // row)
-    chunk = min(max(1, ONE_CHUNK // row), _MOST_ROWS, max(1, keep.rows), fits)
+    chunk = min(max(1, one_chunk // row), _MOST_ROWS, max(1, keep.rows), fits)
     if internal_batch_size is not None:
         chunk = internal_batch_size if memory is None else min(internal_batch_size, fits)
     chunk = min(chunk, need.most_rows or chunk)
