@@ -43,6 +43,7 @@ import torch
 from anchors import Anchor
 from captum.attr import IntegratedGradients
 from captum.attr._utils.approximation_methods import approximation_parameters
+from igrt.kernels.patient import settle
 
 import igrt
 from igrt.derived import Derived
@@ -529,6 +530,7 @@ def main() -> None:
         options.rounds, options.seconds, options.batches = 3, 5.0, (1, 4, 16)
         options.reference, options.compile = options.reference or 100, False
     torch.set_num_threads(options.threads)
+    settle()
     rows = []
     for name in names:
         if options.prepare:
