@@ -97,6 +97,7 @@ class Points:
             except OutOfMemory:
                 if count == 1:
                     raise
+                del lane  # its buffers go before others come
                 self.chunk, self._open = max(1, count // 2), None
                 continue
             return count
