@@ -91,19 +91,37 @@ def _spread_maxima(emit: Emitter, node: Node, ct: Value) -> Value:
     x, y = node["X"], node.output
     sizes = emit.dims(x, 2)
     win = window(emit, node, sizes)
-    padded = x
+    step, axes = emit.constant(win.strides), emit.constant(win.axes)
+    front = sizes
     if win.pads is None:
-        both = emit.Concat(win.begin, win.end, axis=0)
-        padded = emit.pad(x, both, -np.inf, emit.constant(win.axes))
+        front = win.begin + sizes + win.end
+    # whole strides of x, and as many windows: what lies behind the last one gets no cotangent
+    lengths = (front + (step - 1)) / step
+    windows = emit.Max(lengths, emit.dims(y, 2))
+    begin = win.begin if win.pads is None else emit.constant([0] * win.rank)
+    padded = _extended(emit, x, begin, lengths * step - sizes - begin, axes, -np.inf)
     backward: list[Callable[[Value], Value]] = []
-    for axis in reversed(win.axes):
-        padded, pull = _max_along(emit, padded, y, axis, win)
+    for i in reversed(range(win.rank)):
+        largest, pull = _max_along(emit, padded, emit.Slice(windows, [i], [i + 1], [0]), i, win)
+        padded = largest
         backward.append(pull)
+    ct = _extended(emit, ct, emit.constant([0] * win.rank), windows - emit.dims(y, 2), axes, 0.0)
     for pull in reversed(backward):
         ct = pull(ct)
-    if win.pads is None:
-        return emit.Slice(ct, win.begin, win.begin + sizes, win.axes)
-    return ct
+    if win.pads is not None and emit.dims(ct, 2).constant is not None:
+        if np.array_equal(emit.dims(ct, 2).constant, sizes.constant):
+            return ct
+    return emit.Slice(ct, begin, begin + sizes, axes)
+
+
+def _extended(
+    emit: Emitter, value: Value, begin: Value, end: Value, axes: Value, fill: float
+) -> Value:
+    """`value` with some amounts of a number in front and behind; nothing is emitted for 0."""
+    pads = emit.Concat(begin, end, axis=0)
+    if pads.constant is not None and not pads.constant.any():
+        return value
+    return emit.pad(value, pads, fill, axes)
 
 
 def _refuse_mispadded(node: Node) -> None:
@@ -119,26 +137,25 @@ def _refuse_mispadded(node: Node) -> None:
 
 
 def _max_along(
-    emit: Emitter, x: Value, y: Value, axis: int, win: Window
+    emit: Emitter, x: Value, windows: Value, i: int, win: Window
 ) -> tuple[Value, Callable[[Value], Value]]:
-    """Maximum of the windows along one axis, and its pullback.
+    """Maximum of the windows along spatial axis i, and its pullback.
 
     x_o[p] = x[s·p + d·o - pad] are the candidates for o = 0, 1, …; phase f of x is x[s·j + f], so
-    x_o is phase (d·o - pad) mod s, shifted.
+    x_o is phase (d·o - pad) mod s, shifted. The size of x is a multiple of s.
     """
-    i = axis - 2
-    kernel, pads = win.kernel.constant, win.pads
+    axis, kernel, pads = i + 2, win.kernel.constant, win.pads
     assert kernel is not None
     k, s, d = int(kernel[i]), win.strides[i], win.dilations[i]
     before, behind = (pads[i], pads[win.rank + i]) if pads else (0, 0)
     if k == 1 and s == 1 and not before and not behind:
         return x, lambda ct: ct
-    size, count = emit.dims(x, axis, axis + 1), emit.dims(y, axis, axis + 1)
-    length = (size + (s - 1)) / emit.constant([s])
+    length = emit.dims(x, axis, axis + 1) / emit.constant([s])
     places = [divmod(d * o - before, s) for o in range(k)]
-    phases = _phases(emit, fit(emit, x, axis, 0, length * s, -np.inf, s - 1), axis, s)
+    phases = _phases(emit, x, axis, s)
+    reach = d * (k - 1) // s + 2
     candidates = [
-        fit(emit, phases[f], axis, -q, count, -np.inf, behind // s + 2) for q, f in places
+        fit(emit, phases[f], axis, -q, windows, -np.inf, behind // s + reach) for q, f in places
     ]
     largest, later = candidates[0], []
     for candidate in candidates[1:]:  # a later one wins only if it is larger: the first wins ties
@@ -153,12 +170,10 @@ def _max_along(
             ct = ct - shares[-1]
         shares.append(ct)
         sums: list[Value | None] = [None] * s
-        margin = (d * (k - 1) + 1) // s + 2
         for (q, f), share in zip(places, reversed(shares), strict=True):
-            moved, sofar = fit(emit, share, axis, q, length, 0.0, margin), sums[f]
+            moved, sofar = fit(emit, share, axis, q, length, 0.0, reach), sums[f]
             sums[f] = moved if sofar is None else sofar + moved
-        merged = _merged(emit, sums, axis)
-        return fit(emit, merged, axis, 0, size, 0.0, 0)
+        return _merged(emit, sums, axis)
 
     return largest, pull
 
