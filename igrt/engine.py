@@ -72,6 +72,7 @@ class Engine:
         most_rows: Rows per run that the model allows; None for any number.
         sweep: Rules of the gradient graph.
         also: Further tensors that the gradient session gives.
+        rounded: Loads the gradient graph in a precision below float32; None for float32 itself.
     """
 
     part: Derived
@@ -84,11 +85,13 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
+    rounded: Callable[[GradientGraph], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._forward: Session | None = None
         self._gradient: Session | None = None
+        self._exact: Session | None = None
         self._lean: GradientGraph | None = None
         self._row_bytes: dict[Shapes, int] = {}
         self._others: dict[Sweep, Engine] = {}
@@ -121,11 +124,22 @@ class Engine:
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
+        if self.rounded is None:
+            return self.exact
         lean = self.lean
         with self._lock:
             if self._gradient is None:
-                self._gradient = self.session(lean.model)
+                self._gradient = self.rounded(lean)
             return self._gradient
+
+    @property
+    def exact(self) -> Session:
+        """The same in the precision of the model."""
+        lean = self.lean
+        with self._lock:
+            if self._exact is None:
+                self._exact = self.session(lean.model)
+            return self._exact
 
     def run_forward(self, feeds: Feeds) -> Array:
         """The explained output as the model gives it."""

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from numbers import Real
 from typing import Any, Literal, final
 
 import numpy as np
 
+import igrt
 from igrt import baselines as baseline_values
 from igrt import methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
-from igrt.engine import Engine, agree, open_engine
+from igrt.engine import Engine, GradientGraph, agree, open_engine
 from igrt.errors import IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
 from igrt.placed import Ends, Placed, probes, rows_apart
+from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
 from igrt.runtime.inside import integrate_inside
@@ -33,13 +34,16 @@ from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import plan
 from igrt.runtime.points import Points
+from igrt.runtime.providers import Cuda
 from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session, full_name
+from igrt.runtime.session import OrtSession, Session
 from igrt.runtime.stream import integrate
 from igrt.runtime.watch import Progress, Watch
 from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.targets import Target
+
+_CUDA = Cuda()
 
 
 @final
@@ -58,6 +62,9 @@ class Explainer:
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
+        precision: Of the gradients: ``float32``, ``tf32`` (on CUDA: products of matrices with 10
+            bits of mantissa) or ``fp16`` (these and what lies between in float16). What is below
+            float32 is compared with it on every path, and the difference is part of the error.
         cache: Whether the graphs made of the model are kept on disk for the next process: True
             for the user's cache folder, or a folder. The results are the same.
 
@@ -78,6 +85,7 @@ class Explainer:
         memory: int | None = None,
         threads: int | None = None,
         quantised: str = STRAIGHT_THROUGH,
+        precision: str = "float32",
         cache: CacheLike = False,
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
@@ -86,12 +94,13 @@ class Explainer:
                 hint="leave it out to have it chosen",
             )
         plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
-        full_name(provider)
+        check(precision, provider)
+        self._precision = precision
         self._given = read(model)
         self._provider, self._memory, self._threads = provider, memory, threads
         self._loaded = derived(self._given, cache)
         self._normal = self._loaded.then("normal", quantised=quantised)
-        self._part = self._normal.then("explained", of=of, wrt=None if wrt is None else list(wrt))
+        self._part = self._normal.then("explained", of=of, wrt=_names(wrt))
         known = self._part.facts
         self.of: TensorSpec = _spec(known["of"])
         """Spec of the explained output."""
@@ -294,8 +303,9 @@ class Explainer:
             "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
             "watch": watch,
         }
-        with engine.locating():
+        with ranging(self._precision), engine.locating():
             found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
+            found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
@@ -322,6 +332,7 @@ class Explainer:
                 baselines=_described(baselines),
                 chunk=found.chunk,
                 batching=engine.note,
+                **rounding,
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -341,9 +352,8 @@ class Explainer:
         run: dict[str, Any],
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
-        gradients, kernels = engine.lean.gradients, select("cpu")
-        names = list(gradients)
-        outputs = [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
+        gradients, kernels = engine.lean.gradients, select("auto")
+        names, outputs = list(gradients), _outputs(engine, shown)
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
@@ -356,6 +366,21 @@ class Explainer:
         moving = {n for n in paths.inputs if n not in gradients}
         complete = not moving.intersection(self._part.facts["fed"])
         return integrate_inside(points, up_to, names, scheme, complete=complete)
+
+    def _with_rounding(
+        self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
+    ) -> tuple[Integrals, dict[str, Any]]:
+        """The integrals with what the precision costs, and what the provenance says of it."""
+        if engine.rounded is None:
+            return found, {}
+        outputs = _outputs(engine, shown)
+        rounded, exact = (
+            Points(session, select("cpu"), paths, outputs, **run)
+            for session in (engine.gradient, engine.exact)
+        )
+        compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
+        found, said = compared.added(found, paths)
+        return found, {"precision": said}
 
     def _placed(self, inputs: Any, baselines: Any) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
@@ -405,7 +430,7 @@ class Explainer:
                 part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also = wrt
+                opened.also, opened.rounded = wrt, self._rounded
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -496,13 +521,32 @@ class Explainer:
                 self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: Derived) -> OrtSession:
+    def _session(self, model: Derived, cuda: Cuda = _CUDA) -> OrtSession:
         return OrtSession(
             model.data,
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
+            cuda=cuda,
         )
+
+    @property
+    def _rounded(self) -> Callable[[GradientGraph], Session] | None:
+        """What loads gradient graphs in a precision below float32."""
+        if self._precision == "float32":
+            return None
+
+        def session(graph: GradientGraph) -> Session:
+            model = graph.model
+            if self._precision == "fp16":
+                names = sorted(graph.gradients.values())
+                model = model.then("half", cotangent=graph.cotangent, gradients=names)
+            opened = self._session(model, Cuda(tf32=self._precision == "tf32"))
+            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
+                check("tf32", opened.provider)
+            return opened
+
+        return session
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -512,6 +556,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
+                self._engine.rounded = self._rounded
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
@@ -525,8 +570,8 @@ class Explainer:
             "of": self.of.name,
             "wrt": [s.name for s in self.wrt],
             "opset": self._loaded.facts["opset"],
-            "igrt": version("igrt"),
-            "onnx": version("onnx"),
+            "igrt": igrt.__version__,
+            "onnx": self._loaded.facts["onnx"],
             "onnxruntime": _runtime_version(),
             **({"quantised": self._quantised} if self._quantised else {}),
             **({"locally_constant": self._cut} if self._cut else {}),
@@ -543,6 +588,7 @@ def explain(
     memory: int | None = None,
     threads: int | None = None,
     quantised: str = STRAIGHT_THROUGH,
+    precision: str = "float32",
     cache: CacheLike = False,
     **options: Any,
 ) -> Attribution:
@@ -555,9 +601,15 @@ def explain(
         memory=memory,
         threads=threads,
         quantised=quantised,
+        precision=precision,
         cache=cache,
     )
     return explainer.explain(inputs, **options)
+
+
+def _names(wrt: Sequence[str] | None) -> Sequence[str] | None:
+    """The names as JSON has them; a text, which is refused later, as it is."""
+    return wrt if wrt is None or isinstance(wrt, str) else list(wrt)
 
 
 def _spec(listed: list[Any]) -> TensorSpec:
@@ -581,6 +633,12 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
+
+
+def _outputs(engine: Engine, shown: Feeds) -> list[Output]:
+    """The gradients, as the model gives them."""
+    gradients = engine.lean.gradients
+    return [Output(g, shown[n].shape[1:], shown[n].dtype) for n, g in gradients.items()]
 
 
 def _averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:

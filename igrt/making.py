@@ -22,6 +22,7 @@ from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
 from igrt.stage import constant_gradient, free_batch
 from igrt.stage.cut import cut
+from igrt.stage.half import half as narrowed
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 
@@ -33,6 +34,7 @@ def loaded(given: Bytes) -> Made:
     model = load(given).model
     return model, {
         "external": external_files(model),
+        "onnx": onnx.__version__,
         "opset": Graph(model).opset,
         "quantised": is_quantised(model),
     }
@@ -119,8 +121,23 @@ def gradients(
     }
 
 
+def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) -> Made:
+    """A gradient graph with its products in float16."""
+    return narrowed(model, cotangent, gradients), {}
+
+
 def _listed(spec: TensorSpec) -> list[Any]:
     return [spec.name, spec.dtype, None if spec.shape is None else list(spec.shape)]
 
 
-__all__ = ["explained", "exposing", "freed", "gradients", "loaded", "normal", "pruned", "ranked"]
+__all__ = [
+    "explained",
+    "exposing",
+    "freed",
+    "gradients",
+    "half",
+    "loaded",
+    "normal",
+    "pruned",
+    "ranked",
+]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 __all__ = ["DEVICES", "KernelSet", "select"]
 
-DEVICES = ("cpu", "cuda", "reference")
+DEVICES = ("auto", "cpu", "cuda", "reference")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class KernelSet:
     """The kernels of one implementation.
 
     Attributes:
-        name: the implementation in use: `cpu`, `cuda` or `reference`.
+        name: the implementation in use: `cpu`, `cuda`, `reference`, or `auto` for one that changes.
         interpolate: `(baselines, inputs, rows, alphas, out)`, see `igrt.kernels.reference`.
         accumulate: `(sums, gradients, rows, weights)`, see `igrt.kernels.reference`.
         multiply_difference: `(mean_gradients, inputs, baselines, out)`, see
@@ -48,12 +48,14 @@ class KernelSet:
 def select(device: str) -> KernelSet:
     """Return the kernels for a device.
 
-    `cpu` falls back to the NumPy reference, which gives the same numbers more slowly, if Numba
-    cannot be imported or `NUMBA_DISABLE_JIT=1` is set; `KernelSet.fallback` then says why. `cuda`
-    never falls back: its functions take device arrays, which the others cannot read.
+    `auto` is for the CPU as well: the reference, until it has taken so long that loading Numba pays
+    (`igrt.kernels.patient`). `cpu` falls back to the NumPy reference, which gives the same numbers
+    more slowly, if Numba cannot be imported or `NUMBA_DISABLE_JIT=1` is set; `KernelSet.fallback`
+    then says why. `cuda` never falls back: its functions take device arrays, which the others
+    cannot read.
 
     Args:
-        device: `cpu`, `cuda` or `reference`.
+        device: `auto`, `cpu`, `cuda` or `reference`.
 
     Raises:
         ValueError: the device is unknown.
@@ -61,6 +63,9 @@ def select(device: str) -> KernelSet:
     """
     if device == "reference":
         return _kernel_set("reference")
+    if device == "auto":
+        kernels: KernelSet = importlib.import_module(".patient", __name__).patient()
+        return kernels
     if device == "cpu":
         # "0" and "" mean off to Numba, too.
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):

@@ -31,9 +31,10 @@ ALLOWED = {
     "feeds": {"rows"},
     "engine": {"derived", "graph", "rows", "runtime", "stage"},
     "placed": {"engine", "rows", "runtime"},
+    "precision": {"runtime"},
     "explainer": {
         *("attribution", "baselines", "cache", "derived", "engine", "feeds", "kernels", "methods"),
-        *("placed", "quadrature", "rows", "runtime", "source", "targets"),
+        *("placed", "precision", "quadrature", "rows", "runtime", "source", "targets"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},

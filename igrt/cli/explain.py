@@ -14,6 +14,7 @@ from igrt.cli.options import (
     LABELS,
     METHOD,
     OF,
+    PRECISION,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
@@ -73,6 +74,7 @@ _STRICT = 1e-2
 @WRT
 @PROVIDER
 @QUANTISED
+@PRECISION
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
@@ -103,6 +105,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         provider=options["provider"],
         threads=options["threads"],
         quantised=options["quantised"],
+        precision=options["precision"],
         cache=not options["no_cache"],
     )
     how = read_preprocess(options["preprocess"])

@@ -85,6 +85,13 @@ QUANTISED = click.option(
     metavar="Q",
     help="For a quantised model: straight_through, or dequantise to take the rounding out.",
 )
+PRECISION = click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    metavar="P",
+    help="Of the gradients: float32, tf32 (CUDA alone) or fp16; the rounding is part of the error.",
+)
 THREADS = click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."

@@ -79,7 +79,7 @@ class HostGradients:
 
     def __init__(self, displacement: Array, kernels: KernelSet | None = None) -> None:
         self._displacement = displacement.astype(np.float64)
-        self._kernels = kernels or select("cpu")
+        self._kernels = kernels or select("auto")
         self._kept: list[Array] = []
         self._rules: list[Array] = []
         self._room = np.empty_like(self._displacement)

@@ -44,7 +44,7 @@ class Trapezoid:
         self.mean: Array = np.zeros(len(scale))
         """The integral, [features] float64."""
         self.scale = scale
-        self.kernels = kernels or select("cpu")
+        self.kernels = kernels or select("auto")
         self._gradients: list[Array] = []
         self.steps: list[float] = []
         """Σ scale·|Δ| between neighbouring nodes."""

@@ -37,7 +37,18 @@ def limit(values: Array, percentile: float = PERCENTILE) -> float:
     if magnitudes.size == 0:
         return 0.0
     # most entries of a sparse map are 0, and then so is the percentile
-    return float(np.percentile(magnitudes, percentile)) or float(magnitudes.max())
+    return _percentile(magnitudes, percentile) or float(magnitudes.max())
+
+
+def _percentile(values: Array, percentile: float) -> float:
+    """A percentile, between two values linearly.
+
+    np.percentile comes to the same and imports numpy.ma for it, which takes 30 ms.
+    """
+    place = percentile / 100 * (values.size - 1)
+    low = int(place)
+    pair = np.partition(values, sorted({low, min(low + 1, values.size - 1)}))[low : low + 2]
+    return float(pair[0] + (place - low) * (pair[-1] - pair[0]))
 
 
 def strength(values: Array, top: float) -> Array:

@@ -31,7 +31,7 @@ def write(attribution: Attribution, path: Path) -> None:
     Raises:
         InputError: If there is nothing to draw.
     """
-    draw(attribution).save(path, format="PNG", optimize=True)
+    draw(attribution).save(path, format="PNG")
 
 
 def draw(attribution: Attribution) -> Image:

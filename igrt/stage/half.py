@@ -41,9 +41,7 @@ SCALE = 2.0**10
 below 6e-5, where gradients of a deep network are, and has none above 65,504."""
 
 
-def half(
-    model: onnx.ModelProto, cotangent: str | None, gradients: Collection[str]
-) -> onnx.ModelProto:
+def half(model: onnx.ModelProto, cotangent: str, gradients: Collection[str]) -> onnx.ModelProto:
     """The gradient graph with matrix products and convolutions in float16.
 
     What goes on between them in sums, selections and moves of data stays in float16; all else,
@@ -53,7 +51,7 @@ def half(
 
     Args:
         model: A gradient graph in float32, nodes in topological order; not changed.
-        cotangent: Its cotangent input; None where that is no input.
+        cotangent: Its cotangent; without one among the inputs nothing is scaled.
         gradients: Outputs that are linear in the cotangent.
     """
     work = _Half(model)
@@ -72,9 +70,9 @@ class _Half:
         self.made: set[str] = set()
         """Tensors that have been cast, in either direction, or stored in float16."""
 
-    def build(self, cotangent: str | None, gradients: list[str]) -> onnx.ModelProto:
+    def build(self, cotangent: str, gradients: list[str]) -> onnx.ModelProto:
         names = {}
-        if cotangent is not None and gradients:
+        if gradients and cotangent in {s.name for s in self.graph.inputs}:
             names = {n: f"{HALF}scaled/{n}" for n in (cotangent, *gradients)}
             self._scale(cotangent, names[cotangent], SCALE)
         self.floats.update(new for old, new in names.items() if old in self.floats)
@@ -113,7 +111,8 @@ class _Half:
         """Operands that are to be float16; None where the node stays as it is."""
         if node.op_type in _PRODUCTS:
             places = [i for i, n in enumerate(node.input) if n]
-            return places if all(self._is_float(node.input[i]) for i in places) else None
+            fit = (self._is_float(node.input[i]) and self._has_range(node.input[i]) for i in places)
+            return places if all(fit) else None
         if node.domain not in ("", "ai.onnx") or node.op_type not in _FOLLOWING:
             return None
         listed = _FOLLOWING[node.op_type]
@@ -133,6 +132,14 @@ class _Half:
 
     def _value(self, name: str) -> Array | None:
         return self.graph.constant(name)
+
+    def _has_range(self, name: str) -> bool:
+        """Whether a weight is within float16; what is not stored in the model is trusted to be."""
+        tensor = self.graph.initializers.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
+            return True
+        weight = numpy_helper.to_array(tensor)
+        return bool((np.abs(weight[np.isfinite(weight)]) <= _LARGEST).all())
 
     def _fits(self, name: str) -> bool:
         size = np.abs(np.asarray(self._value(name), dtype=np.float64))

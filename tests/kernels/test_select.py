@@ -40,9 +40,9 @@ def test_a_kernel_set_is_frozen() -> None:
 
 
 def test_unknown_device() -> None:
-    with pytest.raises(ValueError, match="expected one of cpu, cuda, reference, got 'tpu'"):
+    with pytest.raises(ValueError, match="expected one of auto, cpu, cuda, reference, got 'tpu'"):
         select("tpu")
-    assert DEVICES == ("cpu", "cuda", "reference")
+    assert DEVICES == ("auto", "cpu", "cuda", "reference")
 
 
 def test_importing_loads_neither_numba_nor_cuda() -> None:
@@ -126,3 +126,22 @@ def test_a_cache_directory_that_cannot_be_made(tmp_path: Path) -> None:
         "k.select('cpu').multiply_difference(o + 3, x, x * 0, o); print(o[0, 0])"
     )
     assert run(code, NUMBA_CACHE_DIR=str(blocked)) == "3.0"
+
+
+def test_auto_loads_numba_only_when_numpy_has_taken_its_time() -> None:
+    """The switch is by time; the test makes the time, not the clock."""
+    code = (
+        "import sys, numpy as np, igrt.kernels as k\n"
+        "from igrt.kernels import patient\n"
+        "x, out = np.arange(6, dtype=np.float32).reshape(1, 6), np.empty((2, 6), np.float32)\n"
+        "def fill(kernels):\n"
+        "    kernels.interpolate(x * 0, x, np.zeros(2, np.int64), np.array([0.3, 0.7]), out)\n"
+        "    return out.tobytes(), 'numba' in sys.modules\n"
+        "auto = k.select('auto')\n"
+        "first = fill(auto)\n"
+        "patient._OF_THE_PROCESS._left = 1e-9\n"
+        "fill(auto)\n"  # takes the rest of the time
+        "last = fill(auto)\n"
+        "print(auto.name, first[1], last[1], first[0] == last[0])"
+    )
+    assert run(code) == "auto False True True"

@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from igrt.render import text
-from igrt.render.terminal import _cells
+from igrt.render.terminal import _cells, text
 from igrt.specs import Display
 
 TABLE = """\
