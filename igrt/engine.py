@@ -138,7 +138,7 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._exact is None:
-                self._exact = self.session(lean.model)
+                self._exact = self.session(lean.model.then("lowered"))
             return self._exact
 
     def run_forward(self, feeds: Feeds) -> Array:

@@ -23,6 +23,7 @@ from igrt.specs import Sweep, TensorSpec
 from igrt.stage import constant_gradient, free_batch
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
+from igrt.stage.lower import lower
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 
@@ -126,6 +127,11 @@ def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) ->
     return narrowed(model, cotangent, gradients), {}
 
 
+def lowered(model: onnx.ModelProto) -> Made:
+    """A gradient graph as onnxruntime runs it fastest."""
+    return lower(model), {}
+
+
 def _listed(spec: TensorSpec) -> list[Any]:
     return [spec.name, spec.dtype, None if spec.shape is None else list(spec.shape)]
 
@@ -137,6 +143,7 @@ __all__ = [
     "gradients",
     "half",
     "loaded",
+    "lowered",
     "normal",
     "pruned",
     "ranked",
