@@ -6,27 +6,46 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
 from igrt.derived import Derived
-from igrt.errors import IgrtError, InputError, InternalError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
 from igrt.rows import Batching, NotRows
+from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Paths
-from igrt.runtime.plan import Plan, plan
-from igrt.runtime.session import Session
+from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
+from igrt.runtime.session import Arena, Session
 from igrt.runtime.unbounded import UNBOUNDED
+from igrt.runtime.usage import Usage
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 
 _SAME = 1e-3
 """Relative difference up to which a row gives the same output alone and in a batch: float32 sums
 in another order differ by some 1e-6; a row that leaks into another differs by order one."""
 
-_FORWARD_ROWS = 32
+_FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
+"""Rows of a run of the model alone: as many as the first, unless they take more than the second."""
 
-SessionMaker = Callable[[Derived], Session]
+_UNSEEN = 2.0
+"""What a run takes in place of its estimate, where nobody counted: 1.1 to 2.0 times as much in six
+networks (benchmarks/memory.py)."""
+
+_SMALL = 16 << 10
+"""Estimated bytes of a row up to which nobody counts: the largest chunk takes some 8 MiB."""
+
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class SessionMaker(Protocol):
+    """Loads a model."""
+
+    def __call__(
+        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
+    ) -> Session:
+        """The session; see `OrtSession` for the options."""
+        ...
 
 
 @final
@@ -36,6 +55,7 @@ class GradientGraph:
 
     Args:
         model: The graph; its outputs are gradients.
+        lowered: The same as onnxruntime runs it fastest.
         dtype: Element type of the explained output.
         cotangent: Name of the cotangent input, in the shape of that output.
         gradients: Name of the gradient output per attributed tensor.
@@ -47,6 +67,7 @@ class GradientGraph:
     """
 
     model: Derived
+    lowered: Derived
     dtype: str
     cotangent: str
     gradients: Mapping[str, str]
@@ -85,7 +106,7 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
-    rounded: Callable[[GradientGraph], Session] | None = None
+    rounded: Callable[[GradientGraph, Arena, bool], Session] | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,7 +114,9 @@ class Engine:
         self._gradient: Session | None = None
         self._exact: Session | None = None
         self._lean: GradientGraph | None = None
-        self._row_bytes: dict[Shapes, int] = {}
+        self._forwards: dict[Shapes, int] = {}
+        self._measuring = threading.Lock()
+        self._usages: dict[Shapes, tuple[int, Usage]] = {}
         self._others: dict[Sweep, Engine] = {}
 
     def under(self, sweep: Sweep) -> Engine:
@@ -118,18 +141,23 @@ class Engine:
                     epsilon=self.sweep.epsilon,
                     also=self.also,
                 )
-                self._lean = GradientGraph(model, **model.facts)
+                self._lean = GradientGraph(model, model.then("lowered"), **model.facts)
             return self._lean
 
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
-        if self.rounded is None:
-            return self.exact
+        return self._open_gradient(Arena.HELD, recorded=False)
+
+    def _open_gradient(self, arena: Arena, *, recorded: bool) -> Session:
         lean = self.lean
         with self._lock:
+            if self.rounded is None:
+                if self._exact is None:
+                    self._exact = self.session(lean.lowered, arena=arena, recorded=recorded)
+                return self._exact
             if self._gradient is None:
-                self._gradient = self.rounded(lean)
+                self._gradient = self.rounded(lean, arena, recorded)
             return self._gradient
 
     @property
@@ -138,7 +166,7 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._exact is None:
-                self._exact = self.session(lean.model.then("lowered"))
+                self._exact = self.session(lean.lowered, arena=Arena.HELD)
             return self._exact
 
     def run_forward(self, feeds: Feeds) -> Array:
@@ -165,7 +193,7 @@ class Engine:
             NonFiniteError: If the output is NaN or infinite.
         """
         rows = len(example)
-        step = self.most_rows or _FORWARD_ROWS
+        step = 1 if rows == 1 else self.most_rows or self._forward_rows(points, others, shared)
         found = []
         for start in range(0, rows, step):
             part = slice(start, start + step)
@@ -213,6 +241,8 @@ class Engine:
             seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
             names = [n for pair in seen.outputs for n in pair]
             counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # the message must not fail with another one
             return error
         found = seen.first(counts)
@@ -221,8 +251,34 @@ class Engine:
         where = f"{error.message}\n  first tensor where it appears: {found}"
         return NonFiniteError(where, hint=error.hint, feeds=error.feeds)
 
-    def plan(self, paths: Paths, memory: int | None, internal_batch_size: int | None) -> Plan:
-        """How many rows a run of the gradient session takes."""
+    def _forward_rows(self, points: Feeds, others: Feeds, shared: Feeds) -> int:
+        """Rows of a run of the model alone."""
+        shapes = {n: (1, *a.shape[1:]) for n, a in {**points, **others}.items()}
+        shapes |= {n: a.shape for n, a in shared.items()}
+        key = tuple(sorted(shapes.items()))
+        if key not in self._forwards:
+            self._forwards[key] = _estimate(self.part, shapes)
+        return max(1, min(_FORWARD_ROWS, _FORWARD_BYTES // max(1, self._forwards[key])))
+
+    def plan(
+        self,
+        paths: Paths,
+        keeping: Keeping,
+        memory: int | None = None,
+        internal_batch_size: int | None = None,
+    ) -> Plan:
+        """How many rows a run of the gradient session takes, and what that takes.
+
+        Args:
+            paths: What to integrate over.
+            keeping: What is known of the paths in work.
+            memory: Byte budget; a share of the available memory by default.
+            internal_batch_size: Rows per run as the user wants it.
+
+        Raises:
+            InputError: If the budget does not suffice for one row per run.
+            OutOfMemory: If memory does not suffice for one row.
+        """
         lead = (1,) if self.batched else ()
         arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
         shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
@@ -230,19 +286,62 @@ class Engine:
         lead = (1,) if self.output_batched else ()
         shapes[self.lean.cotangent] = (*lead, *paths.cotangents.shape[1:])
         shapes |= {n: a.shape for n, a in paths.shared.items()}
-        # shape inference of the whole model, so only once for inputs of the same shapes
         key = tuple(sorted(shapes.items()))
-        if key not in self._row_bytes:
-            model = self.lean.model
-            self._row_bytes[key] = model.fact(
-                "row_bytes", lambda: _row_bytes(model, shapes), shapes=key
+
+        def need(usage: Usage) -> Need:
+            return Need(
+                row=usage.row + buffer_bytes(paths),
+                fixed=usage.fixed + keeping.result_bytes + paths.end_bytes,
+                keep=keeping,
+                most_rows=self.most_rows if self.batched and self.output_batched else 1,
             )
-        return plan(
-            row_bytes=self._row_bytes[key],
-            memory=memory,
-            internal_batch_size=internal_batch_size,
-            most_rows=self.most_rows,
-        )
+
+        with self._measuring:
+            if key not in self._usages:
+                estimate = _estimate(self.lean.model, shapes)
+                # what is known to be too much is not tried
+                require_room(need(Usage(estimate, 0)), memory)
+                self._usages[key] = estimate, self._usage(paths, estimate, key)
+            usage = self._usages[key][1]
+        return plan(need(usage), memory=memory, internal_batch_size=internal_batch_size)
+
+    def _repeated(self, paths: Paths, rows: int) -> Feeds:
+        """What the gradient session is fed with at the input of the first path, some times."""
+        example, baseline = paths.example[0], paths.baseline[0]
+        feeds = {n: x[example] for n, (x, _) in paths.ends.items()}
+        feeds |= {n: a[example] for n, a in paths.others.items()}
+        feeds |= {r: paths.baselines[n][baseline] for n, r in self.lean.references.items()}
+        if self.batched:
+            feeds = {n: np.stack([a] * rows) for n, a in feeds.items()}
+        cotangent = paths.cotangents[0]
+        if self.output_batched:
+            cotangent = np.stack([cotangent] * rows)
+        return {**paths.shared, **feeds, self.lean.cotangent: cotangent}
+
+    def _usage(self, paths: Paths, estimate: int, key: Shapes) -> Usage:
+        """What a run takes: counted in a run of one row, and of two where chunks have more."""
+        if estimate <= _SMALL:
+            self._open_gradient(Arena.PATTERN, recorded=False)
+            return Usage(int(_UNSEEN * estimate), 0)
+        session = self._open_gradient(Arena.HELD, recorded=True)
+
+        def count() -> tuple[int, int] | None:
+            for rows in (1, 2):
+                if rows == 1 or (self.most_rows is None and 2 * estimate <= ONE_CHUNK):
+                    session.run(list(self.lean.gradients.values()), self._repeated(paths, rows))
+            peaks = session.peaks()
+            if not peaks:
+                return None
+            usage = Usage.between(*peaks) if len(peaks) > 1 else Usage(peaks[0], 0)
+            return usage.row, usage.fixed
+
+        if self._usages:  # counting is over: another size takes more or less in proportion
+            before, usage = next(iter(self._usages.values()))
+            scale = estimate / before
+            return Usage(int(scale * usage.row), int(scale * usage.fixed))
+        found = self.lean.model.fact("usage", count, shapes=key, provider=session.provider)
+        session.peaks()
+        return Usage(int(_UNSEEN * estimate), 0) if found is None else Usage(*found)
 
 
 def open_engine(
@@ -298,10 +397,16 @@ def open_engine(
     return together
 
 
-def _row_bytes(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    from igrt.stage import row_bytes
+def _estimate(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Estimated bytes that a row takes."""
 
-    return row_bytes(model.proto, shapes)
+    def find() -> int:
+        from igrt.stage import row_bytes
+
+        return row_bytes(model.proto, shapes)
+
+    # shape inference of the whole model, so only once for inputs of the same shapes
+    return int(model.fact("row_bytes", find, shapes=sorted(shapes.items())))
 
 
 def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
@@ -313,6 +418,8 @@ def _ranked(part: Derived, session: SessionMaker, feeds: Feeds) -> Derived:
     def ranks() -> dict[str, list[Any]]:
         try:
             made = session(part.then("exposing", names=open_ends)).run(open_ends, feeds)
+        except GaveUp:
+            raise
         except IgrtError:  # a tensor that is no array, such as a sequence: do with what is known
             return {}
         return {
@@ -336,6 +443,8 @@ def _unranked(part: Derived) -> list[str]:
 def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
     try:
         return agree(together.run_forward(feeds), alone)
+    except GaveUp:
+        raise
     except IgrtError:  # does not load or run with two rows: not that way
         return False
 

@@ -11,8 +11,9 @@ IgrtError                    exit code 1
 ├── ProviderError            exit code 1: onnxruntime or the provider is not usable here
 ├── NonFiniteError           exit code 1: NaN or infinity where a number is needed
 ├── OutOfMemory              exit code 1: not even one row fits
-├── DeadlineExceeded         exit code 1: the deadline passed before the result was complete
-├── Cancelled                exit code 130: someone cancelled it
+├── GaveUp                   the call ended before its result was complete
+│   ├── DeadlineExceeded     exit code 1: the deadline passed
+│   └── Cancelled            exit code 130: someone cancelled it
 └── InternalError            exit code 1: a mistake of igrt's own
 ```
 
@@ -98,11 +99,15 @@ class OutOfMemory(IgrtError):
     """The runtime could not allocate memory for a single row."""
 
 
-class DeadlineExceeded(IgrtError):
+class GaveUp(IgrtError):
+    """The call ended before its result was complete; the model may be run again."""
+
+
+class DeadlineExceeded(GaveUp):
     """The deadline passed before the result was complete."""
 
 
-class Cancelled(IgrtError):
+class Cancelled(GaveUp):
     """The call was cancelled before the result was complete."""
 
     exit_code = 130
@@ -132,6 +137,7 @@ def did_you_mean(name: str, known: Iterable[str], suggestions: Iterable[str] = (
 __all__ = [
     "Cancelled",
     "DeadlineExceeded",
+    "GaveUp",
     "IgrtError",
     "InputError",
     "InternalError",

@@ -21,7 +21,7 @@ from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
 from igrt.engine import Engine, GradientGraph, agree, open_engine
-from igrt.errors import IgrtError, InputError, NonFiniteError
+from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
@@ -29,15 +29,13 @@ from igrt.placed import Ends, Placed, probes, rows_apart
 from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
-from igrt.runtime.inside import integrate_inside
+from igrt.runtime import inside, sample, stream
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import plan
+from igrt.runtime.plan import Keeping, require_positive
 from igrt.runtime.points import Points
 from igrt.runtime.providers import Cuda
-from igrt.runtime.sample import sample
-from igrt.runtime.session import OrtSession, Session
-from igrt.runtime.stream import integrate
+from igrt.runtime.session import Arena, OrtSession, Session
 from igrt.runtime.watch import Progress, Watch
 from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
@@ -58,7 +56,8 @@ class Explainer:
             embedding. For an intermediate tensor the path runs in its space.
         provider: ``auto`` (CUDA where it works, else CPU), ``cpu``, ``cuda``, or a name of
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
-        memory: Byte budget of a run; a share of what is free by default.
+        memory: Bytes that an explanation may take beside the loaded model; half of what is free by
+            default.
         threads: Threads within one operator; None leaves it to onnxruntime.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
@@ -93,7 +92,7 @@ class Explainer:
                 f"threads must be a positive whole number, not {threads!r}",
                 hint="leave it out to have it chosen",
             )
-        plan(row_bytes=1, memory=memory, internal_batch_size=None, most_rows=None)
+        require_positive("memory", memory)
         check(precision, provider)
         self._precision = precision
         self._given = read(model)
@@ -158,6 +157,8 @@ class Explainer:
                 for k in range(2)
             ]
             together = session.run([self.of.name], pair)[0]
+        except GaveUp:
+            raise
         except IgrtError:  # too short for one of its operators
             return False
         return all(a.ndim for a in alone) and agree(together, np.concatenate(alone))
@@ -201,7 +202,8 @@ class Explainer:
             rule: Quadrature rule for a fixed number of steps, ``gauss_legendre`` by default; also
                 ``gauss_kronrod midpoint trapezoid simpson left right`` and Captum's names.
             tolerance: Relative L1 error of the attribution to stop at.
-            internal_batch_size: Rows per run; chosen from the memory budget by default.
+            internal_batch_size: Rows per run, at most; by default the fastest number that `memory`
+                allows.
             seed: Seed of methods that draw at random; recorded in the result.
             progress: Called with the evaluations done and planned, after every run.
             deadline: Seconds after which to give up, within one operator of the model.
@@ -257,9 +259,9 @@ class Explainer:
         scheme = _scheme(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        inside = isinstance(scheme, InnerScheme)
+        inner = isinstance(scheme, InnerScheme)
         placed = (
-            self._placed_inside(inputs, baselines) if inside else self._placed(inputs, baselines)
+            self._placed_inside(inputs, baselines) if inner else self._placed(inputs, baselines)
         )
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
@@ -298,13 +300,13 @@ class Explainer:
             references=engine.lean.references,
             times_difference=chosen.factor != "one",
         )
-        run = {
-            "cotangent": engine.lean.cotangent,
-            "chunk": engine.plan(paths, self._memory, internal_batch_size).chunk,
-            "watch": watch,
-        }
+        keeping = _keeping(scheme, placed.shown, len(paths))
+        planned = engine.plan(paths, keeping, self._memory, internal_batch_size)
+        run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with ranging(self._precision), engine.locating():
-            found = self._integrals(engine, paths, begin, scheme, placed.shown, run)
+            found = self._integrals(
+                engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
+            )
             found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
@@ -331,6 +333,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=_described(baselines),
                 chunk=found.chunk,
+                plan=planned.facts(),
                 batching=engine.note,
                 **rounding,
             ),
@@ -350,6 +353,7 @@ class Explainer:
         scheme: Scheme | Sampling | InnerScheme,
         shown: Feeds,
         run: dict[str, Any],
+        keep_bytes: int,
     ) -> Integrals:
         """What the paths come to, by whatever the method asks for."""
         gradients, kernels = engine.lean.gradients, select("auto")
@@ -359,13 +363,15 @@ class Explainer:
         outputs += tensors if changes else []
         points = Points(engine.gradient, kernels, paths, outputs, **run)
         if isinstance(scheme, Scheme):
-            return integrate(points, names, scheme)
+            return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
-            return sample(points, names, scheme, pool=pool)
+            return sample.sample(points, names, scheme, pool=pool, keep_bytes=keep_bytes)
         up_to = Points(self._up_to_inner(), kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
         complete = not moving.intersection(self._part.facts["fed"])
-        return integrate_inside(points, up_to, names, scheme, complete=complete)
+        return inside.integrate_inside(
+            points, up_to, names, scheme, complete=complete, keep_bytes=keep_bytes
+        )
 
     def _with_rounding(
         self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
@@ -375,7 +381,7 @@ class Explainer:
             return found, {}
         outputs = _outputs(engine, shown)
         rounded, exact = (
-            Points(session, select("cpu"), paths, outputs, **run)
+            Points(session, select("auto"), paths, outputs, **run)
             for session in (engine.gradient, engine.exact)
         )
         compared = Rounding(self._precision, rounded, exact, list(engine.lean.gradients))
@@ -399,9 +405,9 @@ class Explainer:
             raise refusal from None
         try:
             placed = self._place(inputs, baselines, whole)
-        except IgrtError:
+        except IgrtError as error:
             self._engine = None
-            raise refusal from None
+            raise error if isinstance(error, GaveUp) else refusal from None
         self._layout = whole
         return placed
 
@@ -521,27 +527,37 @@ class Explainer:
                 self._prologue = self._session(self._normal.then("pruned", outputs=self._inner))
             return self._prologue
 
-    def _session(self, model: Derived, cuda: Cuda = _CUDA) -> OrtSession:
+    def _session(
+        self,
+        model: Derived,
+        cuda: Cuda = _CUDA,
+        *,
+        arena: Arena = Arena.RELEASED,
+        recorded: bool = False,
+    ) -> OrtSession:
         return OrtSession(
             model.data,
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
             cuda=cuda,
+            arena=arena,
+            recorded=recorded,
         )
 
     @property
-    def _rounded(self) -> Callable[[GradientGraph], Session] | None:
+    def _rounded(self) -> Callable[[GradientGraph, Arena, bool], Session] | None:
         """What loads gradient graphs in a precision below float32."""
         if self._precision == "float32":
             return None
 
-        def session(graph: GradientGraph) -> Session:
+        def session(graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
             model = graph.model
             if self._precision == "fp16":
                 names = sorted(graph.gradients.values())
                 model = model.then("half", cotangent=graph.cotangent, gradients=names)
-            opened = self._session(model, Cuda(tf32=self._precision == "tf32"))
+            cuda = Cuda(tf32=self._precision == "tf32")
+            opened = self._session(model, cuda, arena=arena, recorded=recorded)
             if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
                 check("tf32", opened.provider)
             return opened
@@ -633,6 +649,16 @@ def _scheme(
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
+
+
+def _keeping(scheme: Scheme | Sampling | InnerScheme, shown: Feeds, paths: int) -> Keeping:
+    """What is known of the paths in work."""
+    features = max(1, sum(int(np.prod(x.shape[1:], dtype=np.int64)) for x in shown.values()))
+    if isinstance(scheme, Sampling):
+        return sample.keeping(scheme, features, paths)
+    if isinstance(scheme, InnerScheme):
+        return inside.keeping(scheme, features, paths)
+    return stream.keeping(scheme, features, paths)
 
 
 def _outputs(engine: Engine, shown: Feeds) -> list[Output]:

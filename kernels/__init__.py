@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,11 +49,11 @@ class KernelSet:
 def select(device: str) -> KernelSet:
     """Return the kernels for a device.
 
-    `auto` is for the CPU as well: the reference, until it has taken so long that loading Numba pays
-    (`igrt.kernels.patient`). `cpu` falls back to the NumPy reference, which gives the same numbers
-    more slowly, if Numba cannot be imported or `NUMBA_DISABLE_JIT=1` is set; `KernelSet.fallback`
-    then says why. `cuda` never falls back: its functions take device arrays, which the others
-    cannot read.
+    `auto` is for the CPU as well: the reference, until Numba is loaded or it has taken so long that
+    loading it pays (`igrt.kernels.patient`). `cpu` falls back to the NumPy reference, which gives
+    the same numbers more slowly, if Numba cannot be imported or `NUMBA_DISABLE_JIT=1` is set;
+    `KernelSet.fallback` then says why. `cuda` never falls back: its functions take device arrays,
+    which the others cannot read.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `reference`.
@@ -63,10 +64,10 @@ def select(device: str) -> KernelSet:
     """
     if device == "reference":
         return _kernel_set("reference")
-    if device == "auto":
+    if device == "auto" and "numba" not in sys.modules:
         kernels: KernelSet = importlib.import_module(".patient", __name__).patient()
         return kernels
-    if device == "cpu":
+    if device in ("auto", "cpu"):
         # "0" and "" mean off to Numba, too.
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             return _kernel_set("reference", fallback="NUMBA_DISABLE_JIT is set")

@@ -1,12 +1,11 @@
 """NumPy's kernels until Numba's are worth waiting for.
 
-Importing Numba and loading one compiled kernel take 0.6 to 1.5 s, more than a small explanation as
+Importing Numba and loading a compiled kernel take about a second, more than a small explanation as
 a whole (`python benchmarks/startup.py`). Until the kernels of this process have taken `PRICE`
-seconds in NumPy the time is not spent; from then on the rest is done by Numba. As nobody knows what
-is still to come, buying when the rent has reached the price is at most twice as dear as the best
-that could have been done (Karlin, Manasse, Rudolph and Sleator, 1988, "Competitive snoopy caching",
-on the ski-rental problem). Both give the same numbers to the last bit, so when it happens shows in
-the time alone.
+seconds in NumPy, that is not spent; from then on Numba does the rest. As nobody knows what is still
+to come, buying when the rent has reached the price is at most twice as dear as the best that could
+have been done (Karlin, Manasse, Rudolph and Sleator, 1988, "Competitive snoopy caching"). Both give
+the same numbers to the last bit, so when it happens shows in the time alone.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from . import KernelSet, select
 __all__ = ["PRICE", "Patient", "patient"]
 
 PRICE = 0.5
-"""Seconds in NumPy before Numba is loaded."""
+"""Seconds of the processor in NumPy before Numba is loaded."""
 
 
 @final
@@ -53,11 +52,11 @@ class Patient:
         )
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()
         getattr(self._chosen, name)(*arguments)
         if self._left > 0:
             with self._lock:
-                self._left -= time.perf_counter() - start
+                self._left -= time.thread_time() - start
                 if self._left <= 0:
                     self._chosen = self._later()
 

@@ -1,15 +1,12 @@
-"""What training and evaluation share, without torch: data, input files, inference, the MANIFEST."""
+"""What training and evaluation share, without torch: input files, inference, the MANIFEST."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import tarfile
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,100 +16,22 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from PIL import Image
-from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.model_selection import train_test_split
 
 ROOT = Path(__file__).resolve().parent
 MANIFEST = ROOT / "MANIFEST.json"
-CIFAR_ARCHIVE = Path("datasets") / "cifar10_subset.tar.gz"
 
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Split:
-    """One part of a data set, as the model takes it.
-
-    `x`: float32 [n, *features]. `labels`: class indices [n]. `pixels`: uint8 [n, height, width] or
-    [n, height, width, 3] where the examples are pictures.
-    """
-
-    x: Floats
-    labels: Labels
-    pixels: npt.NDArray[np.uint8] | None = None
-
-
-# --- data sets ------------------------------------------------------------------------------------
-
-
-def shared_data() -> Path:
-    """Folder of the data that is not shipped: IGRT_TEST_DATA, or shared/data beside the project."""
-    return Path(os.environ.get("IGRT_TEST_DATA", ROOT.parent.parent / "shared" / "data"))
-
-
-def _quarter_for_test(x: Floats, labels: Labels, part: str) -> tuple[Floats, Labels]:
-    """A stratified quarter is held out for `test`, by a fixed seed."""
-    train_x, test_x, train_labels, test_labels = train_test_split(
-        x, labels, test_size=0.25, random_state=0, stratify=labels
-    )
-    return (train_x, train_labels) if part == "train" else (test_x, test_labels)
-
-
-def digits(part: str) -> Split:
-    """scikit-learn's digits, `part` train or test; `x` is the stored 0..16 divided by 16."""
-    loaded = load_digits()
-    values, labels = _quarter_for_test(loaded.images.astype(np.float32), loaded.target, part)
-    pixels = np.rint(values * (255 / 16)).astype(np.uint8)
-    return Split((values / np.float32(16))[:, None], labels, pixels)
-
-
-def breast_cancer(part: str) -> Split:
-    """scikit-learn's breast cancer table, `part` train or test; `x` holds raw features [n, 30]."""
-    loaded = load_breast_cancer()
-    return Split(*_quarter_for_test(loaded.data.astype(np.float32), loaded.target, part))
-
-
-def breast_cancer_features() -> list[str]:
-    """Names of the 30 columns."""
-    return [str(name) for name in load_breast_cancer().feature_names]
-
-
-def cifar(part: str, data: Path | None = None) -> Split:
-    """The CIFAR-10 subset, `part` train or test, in the order of the file names.
-
-    Args:
-        part: `train` or `test`.
-        data: folder that holds `datasets/cifar10_subset.tar.gz`; default `shared_data()`.
-    """
-    pictures: dict[str, npt.NDArray[np.uint8]] = {}
-    with tarfile.open((data or shared_data()) / CIFAR_ARCHIVE) as archive:
-        for member in archive:
-            if not (member.name.startswith(f"{part}/") and member.name.endswith(".jpg")):
-                continue
-            file = archive.extractfile(member)
-            assert file is not None, member.name
-            pictures[member.name] = np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"))
-    names = sorted(pictures)
-    classes = labels_of("inception_cifar")
-    labels = np.array([classes.index(name.split("/")[1]) for name in names])
-    pixels = np.stack([pictures[name] for name in names])
-    return Split(to_input(pixels, preprocessing("inception_cifar")), labels, pixels)
-
-
-def test_split(name: str, data: Path | None = None) -> Split:
-    """The test examples of a model, by its name."""
-    if name == "inception_cifar":
-        return cifar("test", data)
-    return {"digits_cnn": digits, "breast_cancer_mlp": breast_cancer}[name]("test")
+Feeds = Mapping[str, Array]  # by input name; the first axis counts the examples
 
 
 # --- input files ----------------------------------------------------------------------------------
 
 
 def labels_of(name: str) -> list[str]:
-    """Class names of a model, in the order of its outputs."""
-    return (ROOT / name / "labels.txt").read_text(encoding="utf-8").split()
+    """Names of a model's outputs, in their order."""
+    return (ROOT / name / "labels.txt").read_text(encoding="utf-8").splitlines()
 
 
 def preprocessing(name: str) -> dict[str, Any]:
@@ -165,28 +84,50 @@ def read_table(file: Path) -> tuple[list[str], Floats]:
         return names, np.loadtxt(lines, delimiter=",", dtype=np.float32, ndmin=2)
 
 
-def read_sample(name: str, sample: Mapping[str, Any]) -> Floats:
-    """The input that a sample of the MANIFEST names, as a batch of one."""
-    file = ROOT / name / sample["file"]
-    if "row" in sample:
-        return read_table(file)[1][sample["row"]][None]
-    return read_picture(file, preprocessing(name))
+def write_table(file: Path, names: Sequence[str], rows: Floats) -> None:
+    """Write a comma-separated file that `read_table` reads back unchanged."""
+    # 9 significant digits give every float32 back unchanged.
+    lines = [",".join(f"{value:.9g}" for value in row) for row in rows]
+    file.write_text("\n".join([",".join(names), *lines, ""]), encoding="utf-8")
+
+
+def read_sample(name: str, sample: Mapping[str, Any]) -> Feeds:
+    """The inputs that a sample of the MANIFEST names, each a batch of one.
+
+    Pictures become `image`, rows of a table `features`. Texts and molecules are for readers: the
+    arrays beside them, named after the inputs, hold the same rows as the model takes them.
+    """
+    file: Path = ROOT / name / sample["file"]
+    if file.suffix == ".png":
+        return {"image": read_picture(file, preprocessing(name))}
+    row = slice(sample["row"], sample["row"] + 1)
+    if file.suffix == ".csv":
+        return {"features": read_table(file)[1][row]}
+    return {array.stem: np.load(array)[row] for array in sorted(file.parent.glob("*.npy"))}
 
 
 # --- inference ------------------------------------------------------------------------------------
 
 
-def run(file: Path, x: Floats) -> tuple[Floats, Floats]:
-    """Logits and probabilities [n, classes] of inputs [n, *features], by onnxruntime on the CPU."""
+def run(file: Path, feeds: Feeds, part: int = 500) -> dict[str, Array]:
+    """All outputs by name, by onnxruntime on the CPU.
+
+    Args:
+        file: the model.
+        feeds: its inputs.
+        part: examples at a time, because the activations of all at once take gigabytes.
+    """
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    # In parts, because the activations of 3,000 pictures at once take gigabytes.
+    names = [output.name for output in session.get_outputs()]
+    count = len(next(iter(feeds.values())))
     parts = [
-        session.run(["logits", "probabilities"], {name: x[start : start + 500]})
-        for start in range(0, len(x), 500)
+        session.run(names, {name: x[start : start + part] for name, x in feeds.items()})
+        for start in range(0, count, part)
     ]
-    logits, probabilities = (np.concatenate(outputs) for outputs in zip(*parts, strict=True))
-    return logits, probabilities
+    return {
+        name: np.concatenate(outputs)
+        for name, outputs in zip(names, zip(*parts, strict=True), strict=True)
+    }
 
 
 # --- manifest -------------------------------------------------------------------------------------

@@ -1,136 +1,104 @@
-"""From a trained torch network to what is shipped: the ONNX file and its MANIFEST entry."""
+"""From a trained torch network to the ONNX file that is shipped."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import common
+import describe
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from common import Floats, Split
+from common import Feeds
 from onnx import helper
 
 OPSET = 17
-IR_VERSION = 8
+MADE_WITH = {
+    "torch": torch.__version__,
+    "exporter": "torch.onnx.export, TorchScript (dynamo=False)",
+}
 
 
-def write_onnx(name: str, network: torch.nn.Module, input_name: str, example: Floats) -> Path:
-    """Export `network` with outputs `logits` and `probabilities`, and check it against torch.
+def to_onnx(
+    network: torch.nn.Module, axes: Mapping[str, list[str]], example: Feeds, output: list[str]
+) -> onnx.ModelProto:
+    """`network` as a model with the output `logits`.
 
     Args:
-        name: the model's folder and file.
-        network: returns logits [batch, classes]; batch normalisation already folded.
-        input_name: name of the one input, whose first axis becomes `batch`.
-        example: float32 [n, *features].
+        network: its forward takes the inputs in the order of `axes`; batch normalisation is folded.
+        axes: by input name, the names of its leading axes that are open; the others stay as they
+            are in `example`.
+        example: inputs by name.
+        output: names of the leading open axes of the logits.
     """
-    file = common.ROOT / name / f"{name}.onnx"
     network.eval()
     for parameter in network.parameters():  # trained channels last, perhaps; ONNX stores them first
         parameter.data = parameter.data.contiguous()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         # The TorchScript exporter is deprecated, but it alone keeps the module paths as node names
         # and the names of the parameters, by which the twins find their weights.
         warnings.simplefilter("ignore", DeprecationWarning)
+        file = Path(folder) / "network.onnx"
         torch.onnx.export(
             network,
-            (torch.from_numpy(example),),
+            tuple(torch.from_numpy(example[name]) for name in axes),
             str(file),
             dynamo=False,
             opset_version=OPSET,
-            input_names=[input_name],
+            input_names=list(axes),
             output_names=["logits"],
-            dynamic_axes={input_name: {0: "batch"}, "logits": {0: "batch"}},
+            dynamic_axes={
+                name: dict(enumerate(names)) for name, names in ({"logits": output} | axes).items()
+            },
         )
-    model = onnx.load(file)
-    graph = model.graph
-    graph.name = name
-    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    graph.node.append(
-        helper.make_node("Softmax", ["logits"], ["probabilities"], name="/Softmax", axis=1)
-    )
-    graph.output.append(
-        helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", classes])
-    )
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, file)
+        return onnx.load(file)
 
-    with torch.no_grad():
-        expected = network(torch.from_numpy(example)).numpy()
-    logits, _ = common.run(file, example)
-    # Two float32 implementations of the same sums; a wrong weight would be off by orders more.
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+def add_probabilities(model: onnx.ModelProto, operator: str = "Softmax") -> None:
+    """Append the output `probabilities`: the softmax over the last axis of `logits`, or Sigmoid."""
+    graph = model.graph
+    (logits,) = graph.output
+    attributes = {"axis": -1} if operator == "Softmax" else {}
+    graph.node.append(
+        helper.make_node(
+            operator, ["logits"], ["probabilities"], name=f"/probabilities/{operator}", **attributes
+        )
+    )
+    probabilities = onnx.ValueInfoProto()
+    probabilities.CopyFrom(logits)
+    probabilities.name = "probabilities"
+    graph.output.append(probabilities)
+
+
+def write_onnx(
+    name: str,
+    network: torch.nn.Module,
+    axes: Mapping[str, list[str]],
+    example: Feeds,
+    operator: str = "Softmax",
+) -> Path:
+    """Export a classifier with outputs `logits` and `probabilities`, and check it against torch.
+
+    Args:
+        name: the model's folder and file.
+        network: returns logits [batch, classes].
+        axes: as `to_onnx` takes them.
+        example: inputs by name.
+        operator: what makes probabilities of logits, Softmax or Sigmoid.
+    """
+    model = to_onnx(network, axes, example, ["batch"])
+    add_probabilities(model, operator)
+    file = describe.write(name, model)
+    check(file, network, {key: example[key] for key in axes})
     return file
 
 
-def shape_of(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    """Name, type and shape of a graph input or output."""
-    tensor = value.type.tensor_type
-    return {
-        "name": value.name,
-        "dtype": str(helper.tensor_dtype_to_np_dtype(tensor.elem_type)),
-        "shape": [dim.dim_param or dim.dim_value for dim in tensor.shape.dim],
-    }
-
-
-def record(
-    name: str,
-    file: Path,
-    *,
-    dataset: dict[str, Any],
-    train: Split,
-    test: Split,
-    samples: list[dict[str, Any]],
-) -> None:
-    """Measure the written file on the test examples and its samples; note all in the MANIFEST.
-
-    Args:
-        name: the model.
-        file: its ONNX file.
-        dataset: name, source and licence.
-        train: what it was trained on.
-        test: what it was not trained on.
-        samples: `file` (relative to the model's folder), `row` in a table, true `label`.
-    """
-    model = onnx.load(file)
-    labels = common.labels_of(name)
-    correct = int((common.run(file, test.x)[0].argmax(1) == test.labels).sum())
-    for sample in samples:
-        probabilities = common.run(file, common.read_sample(name, sample))[1][0]
-        sample["predicted"] = labels[int(probabilities.argmax())]
-        sample["probability"] = round(float(probabilities.max()), 4)
-    common.record(
-        name,
-        {
-            "file": file.relative_to(common.ROOT).as_posix(),
-            "sha256": common.sha256(file),
-            "bytes": file.stat().st_size,
-            "made_by": f"python models/train_{name}.py",
-            "made_with": {
-                "torch": torch.__version__,
-                "exporter": "torch.onnx.export, TorchScript (dynamo=False)",
-                "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
-            },
-            "opset": model.opset_import[0].version,
-            "ir_version": model.ir_version,
-            "inputs": [shape_of(value) for value in model.graph.input],
-            "outputs": [shape_of(value) for value in model.graph.output],
-            "parameters": sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer),
-            "operators": dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-            "dataset": dataset | {"split": {"train": len(train.x), "test": len(test.x)}},
-            "accuracy": {
-                "test": round(correct / len(test.x), 4),
-                "correct": correct,
-                "of": len(test.x),
-                "command": f"python models/evaluate.py {name}",
-            },
-            "samples": samples,
-        },
-    )
-    print(f"{name}: {correct} of {len(test.x)} test examples right, {file.stat().st_size} bytes")
+def check(file: Path, network: torch.nn.Module, example: Feeds) -> None:
+    """Refuse a file whose logits are not those of torch."""
+    with torch.no_grad():
+        expected = network(*(torch.from_numpy(x) for x in example.values())).numpy()
+    # Two float32 implementations of the same sums; a wrong weight would be off by orders more.
+    np.testing.assert_allclose(common.run(file, example)["logits"], expected, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 import common
+import datasets
+import describe
 import export
 import torch
 import twins
@@ -19,10 +21,10 @@ DATASET = {
 }
 
 
-def train(split: common.Split, epochs: int, seed: int) -> twins.BreastCancerMlp:
+def train(split: datasets.Split, epochs: int, seed: int) -> twins.BreastCancerMlp:
     """Train from scratch on the whole table at a time; the options had the least loss on a fold."""
     torch.manual_seed(seed)
-    x, labels = torch.from_numpy(split.x), torch.from_numpy(split.labels)
+    x, labels = torch.from_numpy(split.feeds["features"]), torch.from_numpy(split.labels)
     network = twins.BreastCancerMlp()
     network.standardise.fit(x)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1.0)
@@ -34,17 +36,15 @@ def train(split: common.Split, epochs: int, seed: int) -> twins.BreastCancerMlp:
     return network
 
 
-def write_samples(split: common.Split) -> list[dict[str, object]]:
+def write_samples(split: datasets.Split) -> list[dict[str, object]]:
     """The first test rows of each class, in one table whose header has the feature names."""
     labels = common.labels_of(NAME)
     chosen = [
         int(i) for c in range(len(labels)) for i in (split.labels == c).nonzero()[0][:SAMPLES]
     ]
     file = "inputs/samples.csv"
-    # 9 significant digits give every float32 back unchanged.
-    rows = [",".join(f"{value:.9g}" for value in split.x[index]) for index in chosen]
-    text = "\n".join([",".join(common.breast_cancer_features()), *rows, ""])
-    (common.ROOT / NAME / file).write_text(text, encoding="utf-8")
+    features = datasets.breast_cancer_features()
+    common.write_table(common.ROOT / NAME / file, features, split.feeds["features"][chosen])
     return [
         {"file": file, "row": row, "label": labels[split.labels[index]]}
         for row, index in enumerate(chosen)
@@ -57,11 +57,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    data, test = common.breast_cancer("train"), common.breast_cancer("test")
+    data, test = datasets.breast_cancer("train"), datasets.breast_cancer("test")
     network = train(data, args.epochs, args.seed)
-    file = export.write_onnx(NAME, network, "features", test.x[:2])
+    export.write_onnx(
+        NAME, network, {"features": ["batch"]}, {"features": test.feeds["features"][:2]}
+    )
     samples = write_samples(test)
-    export.record(NAME, file, dataset=DATASET, train=data, test=test, samples=samples)
+    describe.record(
+        NAME,
+        made_with=export.MADE_WITH,
+        dataset=DATASET,
+        train=len(data),
+        test=test,
+        samples=samples,
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 import common
+import datasets
+import describe
 import export
 import torch
 import twins
@@ -19,10 +21,10 @@ DATASET = {
 }
 
 
-def train(split: common.Split, epochs: int, batch: int, seed: int) -> twins.DigitsCnn:
+def train(split: datasets.Split, epochs: int, batch: int, seed: int) -> twins.DigitsCnn:
     """Train from scratch with Adam and a cosine learning rate."""
     torch.manual_seed(seed)
-    x, labels = torch.from_numpy(split.x), torch.from_numpy(split.labels)
+    x, labels = torch.from_numpy(split.feeds["image"]), torch.from_numpy(split.labels)
     network = twins.DigitsCnn()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
@@ -36,7 +38,7 @@ def train(split: common.Split, epochs: int, batch: int, seed: int) -> twins.Digi
     return network
 
 
-def write_samples(split: common.Split) -> list[dict[str, object]]:
+def write_samples(split: datasets.Split) -> list[dict[str, object]]:
     """One picture of each digit: the first in the test set."""
     assert split.pixels is not None
     labels = common.labels_of(NAME)
@@ -56,11 +58,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    data, test = common.digits("train"), common.digits("test")
+    data, test = datasets.digits("train"), datasets.digits("test")
     network = train(data, args.epochs, args.batch, args.seed)
-    file = export.write_onnx(NAME, network, "image", test.x[:2])
+    export.write_onnx(NAME, network, {"image": ["batch"]}, {"image": test.feeds["image"][:2]})
     samples = write_samples(test)
-    export.record(NAME, file, dataset=DATASET, train=data, test=test, samples=samples)
+    describe.record(
+        NAME,
+        made_with=export.MADE_WITH,
+        dataset=DATASET,
+        train=len(data),
+        test=test,
+        samples=samples,
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import common
+import datasets
+import describe
 import export
 import torch
 import twins
@@ -57,12 +59,12 @@ def accuracy(network: nn.Module, pictures: Tensor, labels: Tensor) -> float:
 
 
 def train(
-    data: common.Split, test: common.Split, epochs: int, full_epochs: int, batch: int, seed: int
+    data: datasets.Split, test: datasets.Split, epochs: int, full_epochs: int, batch: int, seed: int
 ) -> twins.InceptionCifar:
     """Train from scratch; `test` is only reported on, never used to choose anything."""
     torch.manual_seed(seed)
-    train_x, train_y = torch.from_numpy(data.x), torch.from_numpy(data.labels)
-    test_x, test_y = torch.from_numpy(test.x), torch.from_numpy(test.labels)
+    train_x, train_y = torch.from_numpy(data.feeds["image"]), torch.from_numpy(data.labels)
+    test_x, test_y = torch.from_numpy(test.feeds["image"]), torch.from_numpy(test.labels)
     padded = F.pad(train_x, (MARGIN,) * 4, mode="reflect")
 
     network = twins.InceptionCifar().to(memory_format=torch.channels_last)
@@ -96,11 +98,11 @@ def train(
     return network
 
 
-def write_samples(split: common.Split, file: Path) -> list[dict[str, Any]]:
+def write_samples(split: datasets.Split, file: Path) -> list[dict[str, Any]]:
     """One picture for each class in SAMPLE_CLASSES: the first one that the model gets right."""
     assert split.pixels is not None
     labels = common.labels_of(NAME)
-    right = common.run(file, split.x)[0].argmax(1) == split.labels
+    right = common.run(file, split.feeds)["logits"].argmax(1) == split.labels
     samples: list[dict[str, Any]] = []
     for label in SAMPLE_CLASSES:
         first = int((right & (split.labels == labels.index(label))).argmax())
@@ -116,7 +118,7 @@ def main() -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        default=common.shared_data(),
+        default=datasets.shared_data(),
         help="folder with datasets/cifar10_subset.tar.gz (default: IGRT_TEST_DATA, or shared/data)",
     )
     parser.add_argument("--epochs", type=int, default=22)
@@ -127,7 +129,7 @@ def main() -> None:
         "--weights", type=Path, help="trained weights: read if the file exists, else written"
     )
     args = parser.parse_args()
-    data, test = common.cifar("train", args.data), common.cifar("test", args.data)
+    data, test = datasets.cifar("train", args.data), datasets.cifar("test", args.data)
     if args.weights and args.weights.exists():
         network = twins.InceptionCifar()
         network.load_state_dict(torch.load(args.weights))
@@ -135,9 +137,18 @@ def main() -> None:
         network = train(data, test, args.epochs, args.full_epochs, args.batch, args.seed)
         if args.weights:
             torch.save(network.state_dict(), args.weights)
-    file = export.write_onnx(NAME, twins.fold(network), "image", test.x[:2])
+    file = export.write_onnx(
+        NAME, twins.fold(network), {"image": ["batch"]}, {"image": test.feeds["image"][:2]}
+    )
     samples = write_samples(test, file)
-    export.record(NAME, file, dataset=DATASET, train=data, test=test, samples=samples)
+    describe.record(
+        NAME,
+        made_with=export.MADE_WITH,
+        dataset=DATASET,
+        train=len(data),
+        test=test,
+        samples=samples,
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ torch = pytest.importorskip("torch")
 
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ["digits_cnn", "breast_cancer_mlp", "inception_cifar"]
+TOKEN_NAMES = ["sst2_attention", "trec_cnn"]
 # The bound, in the L1 norm. Both sides compute in float32 (1e-7 per operation through some
 # dozens of layers); single elements may differ more where a ReLU or a maximum is decided by the
 # last bit, which the norm averages out.
 RELATIVE = 1e-4
 
 
-def twins():
-    spec = importlib.util.spec_from_file_location("twins", MODELS / "twins.py")
+def twins(file="twins"):
+    spec = importlib.util.spec_from_file_location(file, MODELS / f"{file}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -58,6 +59,32 @@ def test_equal_to_captum_with_the_same_nodes(name):
         assert np.abs(values[row] - theirs[row]).sum() <= RELATIVE * scale
 
 
-def test_every_shipped_model_is_compared():
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TOKEN_NAMES)
+def test_tokens_equal_to_captum_of_the_embedding(name):
+    explainer = igrt.Explainer(MODELS / name / f"{name}.onnx", provider="cpu")
+    feeds = {
+        spec.name: np.load(MODELS / name / "inputs" / f"{spec.name}.npy")[:6]
+        for spec in explainer.inputs
+    }
+    ours = explainer.explain(feeds, target="top1", n_steps=50, rule="gauss_legendre")
+    twin = twins("token_twins").load_twin(name)
+    first, *others = (torch.from_numpy(x) for x in feeds.values())
+    theirs = captum_attr.LayerIntegratedGradients(twin, twin.embedding).attribute(
+        first,
+        baselines=torch.zeros_like(first),  # padding, whose embedding is zero
+        additional_forward_args=tuple(others),
+        target=list(ours.target),
+        n_steps=50,
+        method="gausslegendre",
+        internal_batch_size=len(first),
+    )
+    (values,) = ours.values.values()
+    for row, expected in enumerate(theirs.detach().numpy()):
+        assert np.abs(values[row] - expected).sum() <= RELATIVE * np.abs(expected).sum()
+
+
+def test_every_shipped_model_of_torch_is_compared():
     manifest = json.loads((MODELS / "MANIFEST.json").read_text(encoding="utf-8"))
-    assert sorted(manifest) == sorted(NAMES)
+    of_torch = [name for name, entry in manifest.items() if "torch" in entry["made_with"]]
+    assert sorted(of_torch) == sorted([*NAMES, *TOKEN_NAMES])

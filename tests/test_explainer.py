@@ -1,6 +1,7 @@
 """`Explainer` on small models with attributions known in closed form."""
 
 import threading
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -9,7 +10,15 @@ from onnx import parser
 
 import igrt
 from igrt import stage
-from igrt.errors import InputError, NoGradientPath, NonFiniteError, TargetError, UnsupportedOperator
+from igrt.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InputError,
+    NoGradientPath,
+    NonFiniteError,
+    TargetError,
+    UnsupportedOperator,
+)
 from igrt.explainer import Explainer
 
 # float32 forward and gradient: 6e-8 per operation, a handful of operations
@@ -225,14 +234,16 @@ def test_what_does_not_change_between_calls_is_done_once(monkeypatch):
     sessions, sizes = [], []
     opened, sized = Explainer._session, stage.row_bytes
     monkeypatch.setattr(
-        Explainer, "_session", lambda self, part: (sessions.append(part), opened(self, part))[1]
+        Explainer,
+        "_session",
+        lambda self, part, **how: (sessions.append(part), opened(self, part, **how))[1],
     )
     monkeypatch.setattr(stage, "row_bytes", lambda *given: (sizes.append(given), sized(*given))[1])
     explainer = igrt.Explainer(LINEAR)
     for rows in (1, 3, 1):
         explainer.explain(np.ones((rows, 3), np.float32), target=0)
     assert len(sessions) == 2  # the forward and the gradient one
-    assert len(sizes) == 1
+    assert len(sizes) == 2  # of the same
 
 
 def test_a_model_without_batch_axis_is_one_example():
@@ -311,6 +322,52 @@ def test_one_explainer_serves_many_threads_with_equal_answers():
         thread.join()
     for a, b in zip(serial, found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+ENDLESS = model(
+    """g (float[N,3] x) => (float[N,3] y) <int64 n = {1000000000000}, bool go = {1}> {
+         y = Loop(n, go, x) <body = b (int64 i, bool c, float[N,3] s) => (bool d, float[N,3] t)
+             { d = Identity(c) t = Tanh(s) }> }"""
+)
+
+
+def test_a_call_ends_while_the_model_runs():
+    explainer = igrt.Explainer(ENDLESS)
+    x = np.ones((1, 3), np.float32)
+    cancel = threading.Event()
+    for _ in range(2):  # the second time with what the first one left
+        with pytest.raises(DeadlineExceeded):
+            explainer.explain(x, deadline=0.05)
+        threading.Timer(0.05, cancel.set).start()
+        with pytest.raises(Cancelled):
+            explainer.explain(x, cancel=cancel)
+        cancel.clear()
+
+
+def test_a_call_that_gave_up_leaves_the_explainer_as_it_was():
+    """Not even what an explainer finds out by trying is found out wrongly by a run that ended."""
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+    expected = igrt.explain(LINEAR, x, target=0)
+    for runs in range(8):
+        explainer, left = igrt.Explainer(LINEAR), [runs]
+
+        def stop(*_, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Cancelled("by now")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("igrt.runtime.session.Watch.run_options", stop)
+            with suppress(Cancelled):
+                explainer.explain(x, target=0)
+        found = explainer.explain(x, target=0)
+        np.testing.assert_array_equal(found.values["x"], expected.values["x"])
+        assert found.provenance["batching"] == expected.provenance["batching"]
+
+
+def test_what_cancels_is_an_event():
+    with pytest.raises(InputError, match=r"threading\.Event"):
+        igrt.explain(LINEAR, np.ones((1, 3), np.float32), cancel=True)
 
 
 def test_provenance_names_model_versions_and_options(tmp_path):

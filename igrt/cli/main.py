@@ -13,10 +13,11 @@ from igrt.cli.augment import augment
 from igrt.cli.doctor import doctor
 from igrt.cli.explain import explain
 from igrt.cli.inspect import inspect
+from igrt.cli.interrupt import interruptible
 from igrt.cli.ops import ops
 from igrt.cli.report import fail, misused, unexpected
 from igrt.cli.verify import verify
-from igrt.errors import IgrtError
+from igrt.errors import Cancelled, IgrtError
 
 
 @click.group(
@@ -43,15 +44,16 @@ def main(arguments: list[str] | None = None) -> None:
     as_json = "--json" in arguments
     _encode(as_json)
     try:
-        code = cli.main(arguments or ["--help"], prog_name="igrt", standalone_mode=False)
+        with interruptible():
+            code = cli.main(arguments or ["--help"], prog_name="igrt", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except (click.Abort, KeyboardInterrupt, Cancelled):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
     except IgrtError as error:
         sys.exit(fail(error, as_json=as_json))
     except click.ClickException as error:
         sys.exit(misused(error, as_json=as_json))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         # the reader of our output has gone, as in `igrt ops | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ number of nodes that the user's does not have, the last panels stay as fine as t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def fixed(name: str, n_steps: int) -> Quadrature:
     Raises:
         InputError: If there is no such rule, or it does not exist with that many nodes.
     """
-    rule = _RULES[canonical(name)]
+    name = canonical(name)
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)):
         raise InputError(
             f"n_steps must be a whole number, not {n_steps!r}",
@@ -142,7 +143,13 @@ def fixed(name: str, n_steps: int) -> Quadrature:
             f"n_steps must be between 1 and 100000, not {n_steps}",
             hint="leave it out to stop at the tolerance",
         )
-    return rule(int(n_steps))
+    return _made(name, int(n_steps))
+
+
+@lru_cache(maxsize=32)
+def _made(name: str, n: int) -> Quadrature:
+    """Gauss nodes are eigenvalues: 2 ms for 50, more than a small network takes for all of them."""
+    return _RULES[name](n)
 
 
 def _at_least(name: str, n: int, least: int) -> None:

@@ -60,6 +60,11 @@ class Sampling:
                 hint="0.01 is the default",
             )
 
+    @property
+    def first(self) -> int:
+        """Draws of the first round."""
+        return self.draws or _FIRST
+
     def rounds(self, baselines: int) -> Iterator[list[tuple[Array, Array]]]:
         """Rounds of runs: which baselines, [m] int64, and where, [m] float64 ascending."""
         rng = np.random.default_rng(self.seed)

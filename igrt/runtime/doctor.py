@@ -11,8 +11,8 @@ from typing import Any
 
 from igrt.cache import open_cache
 from igrt.errors import IgrtError
+from igrt.runtime.available import available_memory
 from igrt.runtime.ort import INSTALL_HINT, onnxruntime
-from igrt.runtime.plan import available_memory
 
 # y = Identity(x) at opset 13, IR 8, as bytes: this layer does not know onnx
 _IDENTITY = (

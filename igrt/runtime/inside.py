@@ -8,18 +8,33 @@ from dataclasses import replace
 import numpy as np
 
 from igrt.quadrature import InnerPath, InnerScheme
-from igrt.runtime.paths import Integrals
+from igrt.runtime.paths import Integrals, result_bytes
+from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
 from igrt.specs import Array
 
-_KEPT_BYTES = 256 << 20
-"""Memory for the gradients and values kept of the paths in work at a time."""
+_MOST, _FEWEST = 511, 16
+"""Most evaluations of an adaptive path, as for Integrated Gradients, and the fewest."""
 
-_MOST = 511
-"""Most evaluations of a path, as for Integrated Gradients."""
+_NODES = 15
+"""Where an adaptive path begins."""
 
 _BYTES = 8
 """Of a gradient and a value that are kept, per feature."""
+
+
+def keeping(scheme: InnerScheme, features: int, paths: int) -> Keeping:
+    """What `integrate_inside` keeps of some paths: at the least that of a single one."""
+    fixed = scheme.steps
+    if scheme.scheme is not None and scheme.tolerance is None:
+        fixed = len(scheme.scheme.stages[0].alphas)
+    one = _BYTES * features
+    return Keeping(
+        one * (fixed or _FEWEST),
+        one * (fixed or _MOST) * paths,
+        result_bytes(features, paths),
+        paths * (fixed or _NODES),
+    )
 
 
 def integrate_inside(
@@ -29,6 +44,7 @@ def integrate_inside(
     scheme: InnerScheme,
     *,
     complete: bool,
+    keep_bytes: int,
 ) -> Integrals:
     """Integrate the gradients of inner tensors, or these over the changes of the tensors.
 
@@ -39,6 +55,7 @@ def integrate_inside(
         names: Inner tensors, in the order of the outputs.
         scheme: What to integrate, and when to stop.
         complete: Whether all of the output depends through these tensors.
+        keep_bytes: Memory for the gradients and values of the paths in work at a time.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -48,8 +65,8 @@ def integrate_inside(
     tensors = dict(zip(names, points.outputs, strict=False))
     sizes = [t.size for t in tensors.values()]
     features = max(1, sum(sizes))
-    most = max(16, min(_MOST, _KEPT_BYTES // (_BYTES * features)))
-    slots = max(1, _KEPT_BYTES // (_BYTES * features * most))
+    most = max(_FEWEST, min(_MOST, keep_bytes // (_BYTES * features)))
+    slots = max(1, keep_bytes // (_BYTES * features * most))
     count = len(points.paths)
     found = Integrals.empty(count, {n: t.shape for n, t in tensors.items()}, points.chunk)
     for start in range(0, count, slots):

@@ -145,6 +145,11 @@ class Kept:
         return AdaptivePath(self._tolerance, gradients, change, self._most, finest)
 
 
+def most_bytes(features: int, paths: int) -> int:
+    """Bytes that gradients of some paths can come to, as far as that is of use."""
+    return _BYTES * features * max(int(_MOST / _SHARE), paths * (_MOST + _BESIDE))
+
+
 def keeps(points: Points, scheme: Scheme, keep_bytes: int) -> bool:
     """Whether paths are adaptive, and memory holds enough gradients for that."""
     return scheme.tolerance is not None and int(_SHARE * _room(points, keep_bytes)) >= _FEW
@@ -163,4 +168,4 @@ def _finest(end: Array, displacement: Array, spacing: float) -> float:
     return min(max(2 * spacing * relative, _CLOSEST), _FAR)
 
 
-__all__ = ["Kept", "Room", "keeps"]
+__all__ = ["Kept", "Room", "keeps", "most_bytes"]

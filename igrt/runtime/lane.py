@@ -124,7 +124,8 @@ class HostLane:
         self._path, self._baseline = np.full(rows, -1), np.full(rows, -1)
         self._count = 0
         self._found: list[Array] = []
-        self._runs: dict[int, tuple[Feeds, Callable[[], None] | None]] = {}
+        self._runs: dict[int, Callable[[], None] | None] = {}
+        self._seen: set[int] = set()
         self._binds = True
 
     def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
@@ -157,13 +158,9 @@ class HostLane:
             OutOfMemory: If memory does not suffice.
             InternalError: If an output does not have one row per point.
         """
-        count = self._count
-        if count not in self._runs:
-            made = {o.name: self._view(self._made[o.name], count) for o in self._outputs}
-            feeds = self._feeds(count)
-            self._runs[count] = feeds, self._session.bind(feeds, made)
-        feeds, bound = self._runs[count]
-        if self._binds and bound is not None:
+        count, feeds = self._count, self.feeds()
+        bound = self._bound(feeds) if self._binds else None
+        if bound is not None:
             try:
                 bound()
             except InternalError:  # another shape than expected, or a failure that comes again
@@ -185,7 +182,11 @@ class HostLane:
 
     def feeds(self) -> Feeds:
         """What the model was fed with in the last run."""
-        return self._runs[self._count][0]
+        feeds = {n: np.asarray(a) for n, a in self._paths.shared.items()}
+        for name, buffer in self._buffers.items():
+            batched = self._paths.batched if name != self._cotangent else self._paths.output_batched
+            feeds[name] = self._view(buffer, batched)
+        return feeds
 
     def _fed(self) -> dict[str, Array]:
         """Arrays with what the model is fed with in each row, by input."""
@@ -194,15 +195,27 @@ class HostLane:
         fed |= {r: paths.inputs[n] for n, r in paths.references.items()}
         return fed if self._cotangent is None else fed | {self._cotangent: paths.cotangents}
 
-    def _feeds(self, count: int) -> Feeds:
-        feeds = {n: np.asarray(a) for n, a in self._paths.shared.items()}
-        for name, buffer in self._buffers.items():
-            batched = self._paths.batched if name != self._cotangent else self._paths.output_batched
-            feeds[name] = buffer[:count] if batched else buffer.reshape(buffer.shape[1:])
-        return feeds
+    def _bound(self, feeds: Feeds) -> Callable[[], None] | None:
+        """The run of so many points in place; only for their second time does that pay."""
+        count = self._count
+        if count not in self._seen:
+            self._seen.add(count)
+            return None
+        if count not in self._runs:
+            made = {n: self._view(a, self._paths.batched) for n, a in self._made.items()}
+            self._runs[count] = self._session.bind(feeds, made)
+        return self._runs[count]
 
-    def _view(self, made: Array, count: int) -> Array:
-        return made[:count] if self._paths.batched else made.reshape(made.shape[1:])
+    def _view(self, buffer: Array, batched: bool) -> Array:
+        return buffer[: self._count] if batched else buffer.reshape(buffer.shape[1:])
+
+
+def buffer_bytes(paths: Paths) -> int:
+    """Bytes of the buffers of a lane per row, beside the outputs: see `HostLane`."""
+    ends = sum(3 * x[0].nbytes for x, _ in paths.ends.values())  # points, and both ends
+    references = sum(paths.inputs[n][0].nbytes for n in paths.references)
+    others = sum(a[0].nbytes for a in paths.others.values())
+    return int(ends + references + others + paths.cotangents[0].nbytes)
 
 
 class _Table:
@@ -259,4 +272,4 @@ def _flat(output: Output, found: Array, rows: int) -> Array:
     return np.ascontiguousarray(found).reshape(rows, -1)
 
 
-__all__ = ["HostLane", "Lane", "Output"]
+__all__ = ["HostLane", "Lane", "Output", "buffer_bytes"]

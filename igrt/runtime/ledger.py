@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
@@ -39,11 +39,23 @@ class Piece:
 
     def split(self, count: int) -> tuple[Piece, Piece]:
         """The first points, and the others."""
-        first = None if self.weights is None else self.weights[:, :count]
-        others = None if self.weights is None else self.weights[:, count:]
+        heads, tails = slice(count), slice(count, None)
+        weights = self.weights
         return (
-            replace(self, alphas=self.alphas[:count], weights=first),
-            replace(self, alphas=self.alphas[count:], weights=others, place=self.place + count),
+            Piece(
+                self.slot,
+                self.path,
+                self.alphas[heads],
+                None if weights is None else weights[:, heads],
+                self.place,
+            ),
+            Piece(
+                self.slot,
+                self.path,
+                self.alphas[tails],
+                None if weights is None else weights[:, tails],
+                self.place + count,
+            ),
         )
 
 

@@ -57,6 +57,11 @@ class Paths:
             at, begin = self.inputs, self.baselines
         return {n: (x, begin[n]) for n, x in at.items()}
 
+    @property
+    def end_bytes(self) -> int:
+        """Bytes of all inputs and baselines."""
+        return sum(x.nbytes + b.nbytes for x, b in self.ends.values())
+
     def flat_ends(self, name: str, path: int) -> tuple[Array, Array]:
         """Input and baseline of a path, [features] each."""
         x, b = self.inputs[name][self.example[path]], self.baselines[name][self.baseline[path]]
@@ -103,4 +108,9 @@ class Integrals:
         self.error[path], self.evaluations[path] = error, evaluations
 
 
-__all__ = ["Integrals", "Paths"]
+def result_bytes(features: int, paths: int) -> int:
+    """Bytes of results: the values of each path in float64, their means, and one more in work."""
+    return 3 * 8 * features * paths
+
+
+__all__ = ["Integrals", "Paths", "result_bytes"]

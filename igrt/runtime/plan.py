@@ -1,103 +1,201 @@
-"""How many rows one run takes: the most that a memory budget allows, up to what still pays."""
+"""How many rows one run takes: the fastest number that a memory budget allows."""
 
 from __future__ import annotations
 
-import os
+import logging
 from dataclasses import dataclass
-from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from igrt.errors import InputError
+from igrt.runtime.available import available_memory
+
+log = logging.getLogger("igrt")
 
 _SHARE = 0.5
-"""Part of the available memory that a run may take by default."""
+"""Part of the available memory that an explanation may take by default."""
 
-_WORTHWHILE = 16 << 20
+ONE_CHUNK = 16 << 20
 """Bytes of activations beyond which larger chunks only leave the processor's caches: per row,
 SqueezeNet takes 20 ms alone and 46 ms in a chunk of 32 (benchmarks/chunks.py)."""
 
 _MOST_ROWS = 256
 
+_KEEP_MOST = 512 << 20
+"""Most bytes for what is known of the paths in work, however many there are."""
+
+
+@final
+@dataclass(frozen=True)
+class Keeping:
+    """What is known of the paths while they are in work, and in the end, in bytes.
+
+    Args:
+        least: With as few paths in work as may be.
+        most: As far as it is of use.
+        result_bytes: What all paths come to.
+        rows: Rows that there are to run at a time.
+    """
+
+    least: int
+    most: int
+    result_bytes: int
+    rows: int
+
+
+@final
+@dataclass(frozen=True)
+class Need:
+    """What an explanation needs, in bytes.
+
+    Args:
+        row: For each row of a run: what the model holds at its peak, and the buffers.
+        fixed: Whatever the number of rows.
+        keep: For what is known of the paths.
+        most_rows: Rows per run that the model allows; None for any number.
+    """
+
+    row: int
+    fixed: int
+    keep: Keeping
+    most_rows: int | None = None
+
+    @property
+    def least(self) -> int:
+        """With a single row per run."""
+        return self.fixed + self.row + self.keep.least
+
 
 @final
 @dataclass(frozen=True)
 class Plan:
-    """Rows per run.
+    """What an explanation takes beside the loaded model.
 
     Args:
         chunk: Rows per run.
-        row_bytes: Estimated bytes that one row needs while it runs.
-        budget: Bytes that a run may take.
+        row_bytes: Bytes of a row while it runs, its buffers included.
+        fixed_bytes: Bytes whatever the number of rows.
+        keep_bytes: Bytes for sums, or gradients kept, of the paths in work.
+        budget: Bytes that all of this may take.
     """
 
     chunk: int
     row_bytes: int
+    fixed_bytes: int
+    keep_bytes: int
     budget: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the most: fixed + chunk · row + keep."""
+        return self.fixed_bytes + self.chunk * self.row_bytes + self.keep_bytes
+
+    def facts(self) -> dict[str, Any]:
+        """All of it by name."""
+        return {
+            "chunk": self.chunk,
+            "row_bytes": self.row_bytes,
+            "fixed_bytes": self.fixed_bytes,
+            "keep_bytes": self.keep_bytes,
+            "budget": self.budget,
+            "peak": self.peak,
+        }
 
 
 def plan(
-    *, row_bytes: int, memory: int | None, internal_batch_size: int | None, most_rows: int | None
+    need: Need,
+    *,
+    memory: int | None = None,
+    internal_batch_size: int | None = None,
+    available: int | None = None,
 ) -> Plan:
-    """Choose the chunk.
+    """Choose the chunk, and share out the budget.
+
+    Half of what the budget leaves is for the chunk, half for what is known of the paths, and what
+    one does not need the other may have.
 
     Args:
-        row_bytes: Estimated bytes that one row needs.
-        memory: Byte budget; a share of the available memory by default.
-        internal_batch_size: Rows per run as the user wants it; overrides the estimate.
-        most_rows: What the model allows: 1 for a model whose batch is fixed.
+        need: What the explanation needs.
+        memory: Byte budget, which is kept; a share of the available memory by default.
+        internal_batch_size: Rows per run as the user wants it, in place of the fastest number; also
+            beyond the default budget.
+        available: Bytes that there are; those of this process by default.
 
     Raises:
-        InputError: If the budget or batch size is not positive.
+        InputError: If the budget or batch size is not positive, or the budget is too small for
+            one row per run.
     """
-    for name, value in (("memory", memory), ("internal_batch_size", internal_batch_size)):
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 1
-        ):
-            raise InputError(
-                f"{name} must be a positive whole number, not {value!r}",
-                hint="leave it out to have it chosen",
-            )
-    budget = int(available_memory() * _SHARE) if memory is None else memory
-    rows = min(budget, _WORTHWHILE) // max(row_bytes, 1)
-    chunk = internal_batch_size or max(1, min(rows, _MOST_ROWS))
-    return Plan(min(chunk, most_rows or chunk), row_bytes, budget)
+    require_positive("memory", memory)
+    require_positive("internal_batch_size", internal_batch_size)
+    require_room(need, memory)
+    if memory is None:
+        budget = _by_default(need, available_memory() if available is None else available)
+    else:
+        budget = memory
+    keep, row, spare = need.keep, max(need.row, 1), budget - need.fixed
+    fits = max(1, (spare - max(keep.least, min(keep.most, spare // 2))) // row)
+    chunk = min(max(1, ONE_CHUNK // row), _MOST_ROWS, max(1, keep.rows), fits)
+    if internal_batch_size is not None:
+        chunk = internal_batch_size if memory is None else min(internal_batch_size, fits)
+    chunk = min(chunk, need.most_rows or chunk)
+    kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - chunk * row))
+    return Plan(chunk, need.row, need.fixed, kept, budget)
 
 
-def available_memory() -> int:
-    """Bytes that this process may still take: of the machine, and of its control group."""
-    free = [_meminfo(), _cgroup("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")]
-    free.append(
-        _cgroup(
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+def require_room(need: Need, memory: int | None) -> None:
+    """Refuse a budget that does not suffice for one row per run.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if memory is not None and memory < need.least:
+        raise InputError(
+            f"memory={memory} ({in_words(memory)}) is too small: with one row per run the "
+            f"explanation takes {in_words(need.least)} beside the loaded model",
+            hint=f"allow {need.least} bytes or more, or explain fewer examples at a time",
         )
-    )
-    known = [f for f in free if f is not None]
-    return max(min(known), 64 << 20) if known else _physical()
 
 
-def _meminfo() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
+def _by_default(need: Need, available: int) -> int:
+    """A share of what there is, or what a single row takes: that is always tried."""
+    if need.least > available:
+        log.warning(
+            "one row per run takes %s, and %s are free",
+            in_words(need.least),
+            in_words(available),
+        )
+    return max(int(available * _SHARE), need.least)
 
 
-def _cgroup(limit: str, current: str) -> int | None:
-    try:
-        return int(Path(limit).read_text()) - int(Path(current).read_text())
-    except (OSError, ValueError):  # no control group, or "max"
-        return None
+def require_positive(name: str, value: Any) -> None:
+    """Refuse anything but a positive whole number, or None.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InputError(
+            f"{name} must be a positive whole number, not {value!r}",
+            hint="leave it out to have it chosen",
+        )
 
 
-def _physical() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return 2 << 30
+def in_words(count: int) -> str:
+    """A number of bytes as people write it."""
+    size, unit = float(count), "bytes"
+    for following in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, following
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
-__all__ = ["Plan", "available_memory", "plan"]
+__all__ = [
+    "ONE_CHUNK",
+    "Keeping",
+    "Need",
+    "Plan",
+    "in_words",
+    "plan",
+    "require_positive",
+    "require_room",
+]

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from igrt.quadrature import Sampling
-from igrt.runtime.paths import Integrals
+from igrt.runtime.paths import Integrals, result_bytes
+from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
 from igrt.specs import Array
 
-_SUMS_BYTES = 256 << 20
-"""Memory for the sums of the rows in work at a time."""
+_SUMS = 3 * 8
+"""Bytes of the sums of a row, per feature."""
 
 
 class _Sums:
@@ -53,7 +54,15 @@ class _Sums:
         return float(np.sqrt(self.squares).sum()) / self.count if self.count > 1 else np.nan
 
 
-def sample(points: Points, names: Sequence[str], sampling: Sampling, *, pool: Array) -> Integrals:
+def keeping(sampling: Sampling, features: int, rows: int) -> Keeping:
+    """What `sample` keeps of some rows: at the least the sums of a single one."""
+    sums = _SUMS * features
+    return Keeping(sums, sums * rows, result_bytes(features, rows), rows * sampling.first)
+
+
+def sample(
+    points: Points, names: Sequence[str], sampling: Sampling, *, pool: Array, keep_bytes: int
+) -> Integrals:
     """Mean of (x - b) · gradient over draws of a baseline b and a position on the path from it.
 
     Args:
@@ -61,6 +70,7 @@ def sample(points: Points, names: Sequence[str], sampling: Sampling, *, pool: Ar
         names: Attributed tensors, in the order of the outputs.
         sampling: What to draw, and when to stop.
         pool: Rows in the paths' baselines that each path may begin at, [paths, baselines] int64.
+        keep_bytes: Memory for the sums of the rows in work at a time.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -69,7 +79,7 @@ def sample(points: Points, names: Sequence[str], sampling: Sampling, *, pool: Ar
     """
     paths, sizes = points.paths, [o.size for o in points.outputs]
     features = max(1, sum(sizes))
-    most = max(1, _SUMS_BYTES // (3 * 8 * features))
+    most = max(1, keep_bytes // (_SUMS * features))
     result = Integrals.empty(
         len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk
     )

@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -15,6 +17,7 @@ import numpy as np
 from igrt.errors import InputError, ProviderError, did_you_mean
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.providers import Cuda
+from igrt.runtime.usage import Recorder
 from igrt.runtime.watch import Watch, current_watch
 from igrt.specs import Array, Feeds
 
@@ -34,6 +37,24 @@ _NO_GRAPH = re.compile(r"graph capture", re.IGNORECASE)
 
 _CUDA = Cuda()
 
+_SPIN = "20"
+"""Microseconds that a thread of onnxruntime waits awake for the next operator. Its own default,
+about ten milliseconds, keeps cores busy between runs and takes them from others, which halves the
+speed on a machine with other work (benchmarks/threads.py); none at all costs small operators more
+than the wait."""
+
+
+class Arena(Enum):
+    """How onnxruntime comes by the memory of a run on the CPU (benchmarks/arena.py)."""
+
+    RELEASED = "released"
+    """Tensor by tensor, and all of it is given back after the run: for runs now and then."""
+    HELD = "held"
+    """Tensor by tensor, and it stays for the next run: a run takes what its tensors take."""
+    PATTERN = "pattern"
+    """As one block from the second run on, beside what the first one left. That takes twice as
+    much as HELD, and up to a tenth less time where a run takes 0.2 ms; nothing less from 10 ms."""
+
 
 class Session(Protocol):
     """What the runtime needs of a loaded model."""
@@ -51,6 +72,10 @@ class Session(Protocol):
         """A run that reads these very arrays and writes into those; None where that cannot be."""
         ...
 
+    def peaks(self) -> list[int]:
+        """Most bytes beside the weights of each run so far; empty where nobody counted."""
+        ...
+
 
 @final
 class OrtSession:
@@ -62,6 +87,8 @@ class OrtSession:
         provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
         threads: Threads within one operator; None leaves it to onnxruntime.
         cuda: What the CUDA provider is asked for, where it is used.
+        arena: How runs come by their memory.
+        recorded: Whether to count what runs take, until `peaks` is asked for.
 
     Raises:
         ModelLoadError: If onnxruntime refuses the model.
@@ -76,11 +103,22 @@ class OrtSession:
         provider: str = "auto",
         threads: int | None = None,
         cuda: Cuda = _CUDA,
+        arena: Arena = Arena.RELEASED,
+        recorded: bool = False,
     ) -> None:
-        self._session, self.no_graph = _create(model, folder, provider, threads, cuda)
+        options = onnxruntime().SessionOptions()
+        options.log_severity_level = 4
+        options.enable_mem_pattern = arena is Arena.PATTERN
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        self._recorder = _recorder(options) if recorded else None
+        self._session, self.no_graph = _create(model, options, folder, provider, cuda)
         """Why runs are not captured into a CUDA graph, in words; empty where they are."""
         # a captured run reads the buffers it was captured with
         self._apart = {} if self.no_graph else {"gpu_graph_id": "-1"}
+        self._entries: dict[str, str] = {}
+        if arena is Arena.RELEASED and self.provider == "CPUExecutionProvider":
+            self._entries["memory.enable_memory_arena_shrinkage"] = "cpu:0"
 
     @property
     def provider(self) -> str:
@@ -108,7 +146,9 @@ class OrtSession:
         """
         # a row of a vector is a NumPy scalar, which onnxruntime refuses
         arrays = {n: np.asarray(a) for n, a in feeds.items()}
-        made = _guarded(self._session.run, list(outputs), arrays, entries=self._apart)
+        made = _guarded(
+            self._session.run, list(outputs), arrays, entries=self._apart | self._entries
+        )
         return [np.asarray(a) for a in made]
 
     def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
@@ -133,7 +173,16 @@ class OrtSession:
                 binding.bind_ortvalue_output(name, value(array))
         except RuntimeError:
             return None
-        return lambda: _guarded(self._session.run_with_iobinding, binding)
+        run = self._session.run_with_iobinding
+        return lambda: _guarded(run, binding, entries=self._entries)
+
+    def peaks(self) -> list[int]:
+        """Most bytes beside the weights of each run so far; empty where nobody counted.
+
+        Ends the counting.
+        """
+        recorder, self._recorder = self._recorder, None
+        return [] if recorder is None else recorder.peaks(self._session)
 
 
 _NONE: Mapping[str, str] = {}
@@ -147,7 +196,7 @@ def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str
         arguments: Its arguments but the last, which is run options.
         entries: What these options say.
     """
-    watch = current_watch() or _UNWATCHED
+    watch = _watch()
     try:
         return run(*arguments, watch.run_options(entries))
     except Exception as error:
@@ -159,37 +208,51 @@ _UNWATCHED = Watch()
 """For runs that belong to no call."""
 
 
+def _watch() -> Watch:
+    """The watch of this thread's call; one that ends nothing where there is no call."""
+    return current_watch() or _UNWATCHED
+
+
+def _recorder(options: Any) -> Recorder | None:
+    try:
+        return Recorder(options)
+    except OSError:  # no place for temporary files
+        return None
+
+
 def _create(
-    model: bytes, folder: Path | None, provider: str, threads: int | None, cuda: Cuda
+    model: bytes, options: Any, folder: Path | None, provider: str, cuda: Cuda
 ) -> tuple[Any, str]:
     ort = onnxruntime()
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
     name = full_name(provider)
     if name == "auto":
         if "CUDAExecutionProvider" in ort.get_available_providers():
             try:
-                return _with_graph(ort, model, folder, threads, cuda)
+                return _with_graph(ort, model, options, cuda)
             except ProviderError as error:
                 log.warning("CUDA is not used: %s", error.message)
         name = "CPUExecutionProvider"
     if name == "CUDAExecutionProvider":
-        return _with_graph(ort, model, folder, threads, cuda)
-    return _open(ort, model, folder, name, threads, cuda), f"{name} has none"
+        return _with_graph(ort, model, options, cuda)
+    return _open(ort, model, options, name, cuda), f"{name} has none"
 
 
-def _with_graph(
-    ort: Any, model: bytes, folder: Path | None, threads: int | None, cuda: Cuda
-) -> tuple[Any, str]:
+def _with_graph(ort: Any, model: bytes, options: Any, cuda: Cuda) -> tuple[Any, str]:
     """A session on CUDA that captures its runs if asked for and possible, and why it does not."""
     name = "CUDAExecutionProvider"
     reason = "not asked for"
     if cuda.graph:
         try:
-            return _open(ort, model, folder, name, threads, cuda), ""
+            return _open(ort, model, options, name, cuda), ""
         except ProviderError as error:
             if not _NO_GRAPH.search(error.message):
                 raise
             reason = error.message
-    return _open(ort, model, folder, name, threads, replace(cuda, graph=False)), reason
+    return _open(ort, model, options, name, replace(cuda, graph=False)), reason
 
 
 def full_name(provider: str) -> str:
@@ -209,9 +272,7 @@ def full_name(provider: str) -> str:
     )
 
 
-def _open(
-    ort: Any, model: bytes, folder: Path | None, provider: str, threads: int | None, cuda: Cuda
-) -> Any:
+def _open(ort: Any, model: bytes, options: Any, provider: str, cuda: Cuda) -> Any:
     available = ort.get_available_providers()
     on_cuda = provider == "CUDAExecutionProvider"
     if provider not in available:
@@ -221,22 +282,15 @@ def _open(
             if on_cuda
             else "use one of these, or auto",
         )
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if folder is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
-        )
     if on_cuda:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers: list[Any] = [(provider, cuda.options()), "CPUExecutionProvider"]
     else:
         providers = [provider]
     try:
-        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        session = _load(ort, model, options, providers)
     except Exception as error:
+        _watch().check()
         reason = translated(error, doing="loading the model")
         if on_cuda and type(error).__name__ not in _OF_THE_MODEL:
             raise ProviderError(
@@ -253,6 +307,21 @@ def _open(
     return session
 
 
+def _load(ort: Any, model: bytes, options: Any, providers: list[Any]) -> Any:
+    """A session, however this process shares out its threads."""
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
+    create = partial(ort.InferenceSession, model, options, providers=providers, enable_fallback=0)
+    with _watch().ending(lambda: options.set_load_cancellation_flag(True)):
+        try:
+            return create()
+        except RuntimeError as error:
+            if "global thread pool" not in str(error):
+                raise
+            # set_global_thread_pool_sizes() was called: then sessions have no threads of their own
+            options.use_per_session_threads, options.intra_op_num_threads = False, 0
+            return create()
+
+
 def save_optimised(model: bytes, file: Path) -> None:
     """Write what onnxruntime makes of a model for the CPU, up to its level EXTENDED.
 
@@ -266,8 +335,9 @@ def save_optimised(model: bytes, file: Path) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(file)
     try:
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        _load(ort, model, options, ["CPUExecutionProvider"])
     except Exception as error:
+        _watch().check()
         raise translated(error, doing="loading the model") from None
 
 

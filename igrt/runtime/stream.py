@@ -9,18 +9,24 @@ from dataclasses import replace
 import numpy as np
 
 from igrt.quadrature import Scheme
-from igrt.runtime.kept import Kept, keeps
+from igrt.runtime.kept import Kept, keeps, most_bytes
 from igrt.runtime.ledger import Ledger, Piece, Sums
-from igrt.runtime.paths import Integrals
+from igrt.runtime.paths import Integrals, result_bytes
+from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
 from igrt.specs import Array
 
-KEEP_BYTES = 512 << 20
-"""Memory for what is known of the paths in work at a time."""
+
+def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
+    """What `integrate` keeps of some paths: at the least the sums of a single one."""
+    sums = 8 * scheme.rules * features
+    most = sums * paths if scheme.tolerance is None else most_bytes(features, paths)
+    rows = paths * len(scheme.stages[0].alphas)
+    return Keeping(sums, max(sums, most), result_bytes(features, paths), rows)
 
 
 def integrate(
-    points: Points, names: Sequence[str], scheme: Scheme, *, keep_bytes: int = KEEP_BYTES
+    points: Points, names: Sequence[str], scheme: Scheme, *, keep_bytes: int
 ) -> Integrals:
     """Integrate the gradient along every path.
 
@@ -147,4 +153,4 @@ class _Queue:
             self._held[piece.slot] = piece
 
 
-__all__ = ["KEEP_BYTES", "integrate"]
+__all__ = ["integrate", "keeping"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Self, final
 
@@ -24,9 +25,9 @@ _CURRENT: ContextVar[Watch | None] = ContextVar("igrt_watch", default=None)
 class Watch:
     """Counts gradient evaluations, and ends runs of the model that would last too long.
 
-    As a context it stands for all runs of sessions in its thread. Only with a deadline or something
-    to cancel by does a second thread look at the clock: it makes onnxruntime stop after the node
-    that it is at.
+    As a context it stands for all runs of sessions in its thread, within what a watch around it
+    allows. Only with a deadline or something to cancel by does a second thread look at the clock,
+    from the first run on: it makes onnxruntime stop after the node that it is at.
 
     Args:
         progress: Told of the evaluations done and planned after every run.
@@ -45,8 +46,11 @@ class Watch:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._options: dict[tuple[tuple[str, str], ...], Any] = {}
+        self._stops: list[Callable[[], None]] = []
         self._ended = False
         self._token: Token[Watch | None] | None = None
+        self._outer: Watch | None = None
+        self._thread: threading.Thread | None = None
         self.done = 0
         """Gradient evaluations so far."""
         self.planned = 0
@@ -79,6 +83,7 @@ class Watch:
             return None
         key = tuple(entries.items())
         with self._lock:
+            self._begin_to_look()
             if key not in self._options:
                 options = onnxruntime().RunOptions()
                 options.log_severity_level = 4
@@ -88,15 +93,34 @@ class Watch:
                 self._options[key] = options
             return self._options[key]
 
+    @contextmanager
+    def ending(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Where something else than a run can be ended early, and how."""
+        with self._lock:
+            self._begin_to_look()
+            self._stops.append(stop)
+            if self._ended:
+                stop()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stops.remove(stop)
+
+    def _begin_to_look(self) -> None:
+        if self._thread is None and self._looks:
+            self._thread = threading.Thread(target=self._look, name="igrt-watch", daemon=True)
+            self._thread.start()
+
     @property
     def _looks(self) -> bool:
         """Whether there is anything to look at while the model runs."""
-        return self._deadline is not None or self._cancel is not None
+        own = self._deadline is not None or self._cancel is not None
+        return own or (self._outer is not None and self._outer._looks)
 
     def __enter__(self) -> Self:
+        self._outer = _CURRENT.get()
         self._token = _CURRENT.set(self)
-        if self._looks:
-            threading.Thread(target=self._look, name="igrt-watch", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,11 +135,14 @@ class Watch:
                     self._ended = True
                     for options in self._options.values():
                         options.terminate = True
+                    for stop in self._stops:
+                        stop()
                 return
 
     def _pause(self) -> float:
+        polled = self._cancel is not None or self._outer is not None
         left = float("inf") if self._deadline is None else self._deadline - time.monotonic()
-        return max(0.0, min(left, threading.TIMEOUT_MAX if self._cancel is None else _LOOK))
+        return max(0.0, min(left, _LOOK if polled else threading.TIMEOUT_MAX))
 
     def _reason(self) -> IgrtError | None:
         if self._cancel is not None and self._cancel.is_set():
@@ -125,7 +152,7 @@ class Watch:
                 f"the deadline passed {self._place}",
                 hint="allow more time, or ask for a larger tolerance, or fewer draws or steps",
             )
-        return None
+        return None if self._outer is None else self._outer._reason()
 
     @property
     def _place(self) -> str:

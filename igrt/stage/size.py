@@ -10,20 +10,24 @@ import onnx
 
 from igrt.graph import Graph
 from igrt.graph.onnx_types import elem_type
+from igrt.graph.skeleton import skeleton
 from igrt.graph.view import all_inputs
 
 
 def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Most bytes of tensors that are alive at once while a model runs on inputs of these shapes.
 
-    Nodes run in order and a tensor is freed behind its last use, as onnxruntime does. What kernels
-    need inside is not known, and sizes that shape inference does not find count as 1.
+    Nodes run in order and a tensor is freed behind its last use, as onnxruntime does. What depends
+    on no input is computed when the model is loaded. What kernels need inside is not known, and
+    sizes that shape inference does not find count as 1.
 
     Args:
         model: The model, with its nodes in order.
         shapes: Shape of each input, with a batch of one row.
     """
-    graph = Graph(_with_input_shapes(model, shapes))
+    graph = skeleton(model, shapes)
+    stored = {t.name for t in model.graph.initializer}
+    fed = {i.name for i in model.graph.input} - stored
     last_use = {o.name: len(graph.nodes) for o in model.graph.output}
     for index, node in enumerate(graph.nodes):
         for name in all_inputs(node):
@@ -31,31 +35,20 @@ def row_bytes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
     expiring: dict[int, list[str]] = {}
     for name, index in last_use.items():
         expiring.setdefault(index, []).append(name)
+    varying = set(fed)
     alive = most = 0
     for index, node in enumerate(graph.nodes):
-        alive += sum(_bytes(graph, o) for o in node.output if o)
+        if varying.intersection(all_inputs(node)):
+            varying.update(o for o in node.output if o)
+        made = [o for o in node.output if o in varying]
+        alive += sum(_bytes(graph, o) for o in made)
         most = max(most, alive)
-        alive -= sum(_bytes(graph, n) for n in expiring.get(index, ()) if n in graph.producers)
+        alive -= sum(
+            _bytes(graph, n) for n in expiring.get(index, ()) if n in varying and n not in fed
+        )
         # an output that nobody reads is freed at once
-        alive -= sum(_bytes(graph, o) for o in node.output if o and o not in last_use)
+        alive -= sum(_bytes(graph, o) for o in made if o not in last_use)
     return most
-
-
-def _with_input_shapes(
-    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
-) -> onnx.ModelProto:
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for info in fixed.graph.input:
-        if info.name in shapes:
-            del info.type.tensor_type.shape.dim[:]
-            for size in shapes[info.name]:
-                info.type.tensor_type.shape.dim.add().dim_value = size
-    # declared with a symbolic batch, which the fixed one would contradict
-    del fixed.graph.value_info[:]
-    for output in fixed.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    return fixed
 
 
 def _bytes(graph: Graph, name: str) -> int:

@@ -145,3 +145,8 @@ def test_auto_loads_numba_only_when_numpy_has_taken_its_time() -> None:
         "print(auto.name, first[1], last[1], first[0] == last[0])"
     )
     assert run(code) == "auto False True True"
+
+
+def test_auto_takes_numba_where_it_is_loaded_already() -> None:
+    code = "import numba, igrt.kernels as k; print(k.select('auto').name)"
+    assert run(code) == "cpu"

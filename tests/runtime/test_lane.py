@@ -46,14 +46,16 @@ def evaluate(made, path, alphas):
 
 def test_outputs_are_written_in_place():
     x, made = lane("g (float[N,3] x) => (float[N,3] y) { y = Neg(x) }", [Output("y", (3,), FLOAT)])
+    evaluate(made, [0, 0, 0, 0], [0, 0, 0, 0])  # the first run of a kind is not bound
     (first,) = evaluate(made, [0, 1, 0, 1], [1, 1, 0.5, 0])
     at = made.read()[0]
     np.testing.assert_array_equal(first, -np.stack([x[0], x[1], x[0] / 2, x[1] * 0]))
     (second,) = evaluate(made, [1, 1, 0, 0], [1, 0.5, 1, 0.5])
     np.testing.assert_array_equal(second, -np.stack([x[1], x[1] / 2, x[0], x[0] / 2]))
     assert np.shares_memory(at, made.read()[0])
-    (part,) = evaluate(made, [1], [1])
-    np.testing.assert_array_equal(part, -x[1:])
+    for _ in range(2):
+        (part,) = evaluate(made, [1], [1])
+        np.testing.assert_array_equal(part, -x[1:])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_a_model_without_a_batch_axis_gets_none():
         rows=1,
         batched=False,
     )
-    np.testing.assert_array_equal(evaluate(made, [1], [1])[0], -x[1:])
+    for row in (0, 1):
+        np.testing.assert_array_equal(evaluate(made, [row], [1])[0], -x[row : row + 1])
 
 
 def test_texts_are_fed_without_sharing_memory():
@@ -88,7 +91,8 @@ def test_texts_are_fed_without_sharing_memory():
         [Output("y", (3,), FLOAT)],
         others=others,
     )
-    np.testing.assert_array_equal(evaluate(made, [0, 1], [1, 1])[0], -x)
+    for _ in range(2):
+        np.testing.assert_array_equal(evaluate(made, [0, 1], [1, 1])[0], -x)
     assert made.feeds()["word"].tolist() == others["word"].tolist()
 
 

@@ -1,126 +1,135 @@
-"""How many rows a run takes."""
+"""How many rows a run takes, and how a budget is shared out."""
 
-from pathlib import Path
+import logging
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from igrt.errors import InputError
 from igrt.runtime import plan as module
-from igrt.runtime.plan import available_memory, plan
+from igrt.runtime.plan import Keeping, Need, Plan, in_words, plan, require_positive
 
 MIB, GIB = 1 << 20, 1 << 30
 
 
-def chunk(**options: Any) -> int:
-    given = {"row_bytes": MIB, "memory": None, "internal_batch_size": None, "most_rows": None}
-    return plan(**(given | options)).chunk
+def needed(**options: Any) -> Need:
+    """A row takes a mebibyte, and nothing else takes anything."""
+    keep = {"least": 0, "most": 0, "result_bytes": 0, "rows": 10_000}
+    keep |= {n: options.pop(n) for n in list(options) if n in keep}
+    return Need(**{"row": MIB, "fixed": 0, "keep": Keeping(**keep), **options})
 
 
 @pytest.mark.parametrize(
-    ("options", "rows"),
+    ("need", "given", "rows"),
     [
-        ({"memory": 10 * MIB}, 10),
-        ({"memory": 10 * MIB, "row_bytes": 3 * MIB}, 3),
-        ({"memory": MIB // 2}, 1),  # one row is always tried: onnxruntime knows better
-        ({"memory": 1}, 1),
-        ({"memory": 100 * GIB}, 16),
-        ({"memory": 100 * GIB, "row_bytes": 1}, 256),
-        ({"memory": 100 * GIB, "row_bytes": 0}, 256),
-        ({"memory": 100 * GIB, "row_bytes": 8 * MIB}, 2),  # 16 MiB of activations pay
-        ({"memory": 100 * GIB, "row_bytes": GIB}, 1),
-        ({"memory": 10 * MIB, "most_rows": 4}, 4),
-        ({"memory": 10 * MIB, "most_rows": 1}, 1),
-        ({"memory": 10 * MIB, "most_rows": 40}, 10),
-        ({"internal_batch_size": 7}, 7),
-        ({"internal_batch_size": 1000, "memory": MIB}, 1000),  # the user's word over the estimate
-        ({"internal_batch_size": 7, "most_rows": 1}, 1),
+        ({}, {"memory": 10 * MIB}, 10),
+        ({"row": 3 * MIB}, {"memory": 10 * MIB}, 3),
+        ({"fixed": 5 * MIB}, {"memory": 10 * MIB}, 5),
+        ({}, {"memory": 100 * GIB}, 16),
+        ({"row": 1}, {"memory": 100 * GIB}, 256),
+        ({"row": 0}, {"memory": 100 * GIB}, 256),
+        ({"row": 8 * MIB}, {"memory": 100 * GIB}, 2),  # 16 MiB of activations pay
+        ({"row": GIB}, {"memory": 100 * GIB}, 1),
+        ({"row": 1, "rows": 15}, {"memory": 100 * GIB}, 15),  # no more than there are
+        ({"most_rows": 4}, {"memory": 10 * MIB}, 4),
+        ({"most_rows": 1}, {"memory": 10 * MIB}, 1),
+        ({"most_rows": 40}, {"memory": 10 * MIB}, 10),
+        # the user's word over what is fastest, and over the default budget, but not over his own
+        ({}, {"internal_batch_size": 7}, 7),
+        ({}, {"internal_batch_size": 10**9}, 10**9),
+        ({}, {"internal_batch_size": 1000, "memory": 64 * MIB}, 64),
+        ({"most_rows": 1}, {"internal_batch_size": 7}, 1),
+        # half is for what is kept, unless that is less
+        ({"most": GIB}, {"memory": 20 * MIB}, 10),
+        ({"most": 4 * MIB}, {"memory": 20 * MIB}, 16),
+        ({"most": GIB, "least": 15 * MIB}, {"memory": 20 * MIB}, 5),
     ],
 )
-def test_rows(options: dict[str, Any], rows: int) -> None:
-    assert chunk(**options) == rows
+def test_rows(need: dict[str, Any], given: dict[str, Any], rows: int) -> None:
+    assert plan(needed(**need), available=100 * GIB, **given).chunk == rows
 
 
-def test_the_budget_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_does_not_need_the_other_may_have() -> None:
+    found = plan(needed(fixed=MIB, least=MIB, most=GIB, rows=2), memory=20 * MIB)
+    assert found == Plan(2, MIB, MIB, 17 * MIB, 20 * MIB)
+    assert found.peak == 20 * MIB
+    assert found.facts() == {
+        "chunk": 2,
+        "row_bytes": MIB,
+        "fixed_bytes": MIB,
+        "keep_bytes": 17 * MIB,
+        "budget": 20 * MIB,
+        "peak": 20 * MIB,
+    }
+
+
+@given(
+    row=st.integers(0, 1 << 34),
+    fixed=st.integers(0, 1 << 34),
+    least=st.integers(0, 1 << 34),
+    more=st.integers(0, 1 << 34),
+    rows=st.integers(1, 1000),
+    spare=st.integers(0, 1 << 36),
+    wanted=st.one_of(st.none(), st.integers(1, 1 << 20)),
+)
+def test_a_budget_is_kept(
+    row: int, fixed: int, least: int, more: int, rows: int, spare: int, wanted: int | None
+) -> None:
+    need = needed(row=row, fixed=fixed, least=least, most=least + more, rows=rows)
+    # a row of no bytes is taken for one of one
+    memory = max(1, fixed + max(row, 1) + least) + spare
+    found = plan(need, memory=memory, internal_batch_size=wanted)
+    assert 1 <= found.chunk and found.peak <= memory
+    assert least <= found.keep_bytes <= max(least, need.keep.most)
+
+
+def test_a_budget_too_small_for_one_row_is_refused_with_what_it_takes() -> None:
+    need = needed(fixed=MIB, least=2 * MIB)
+    with pytest.raises(InputError, match=r"memory=4194303 \(4.0 MiB\) is too small") as caught:
+        plan(need, memory=4 * MIB - 1)
+    assert "takes 4.0 MiB beside the loaded model" in caught.value.message
+    assert "allow 4194304 bytes or more" in caught.value.hint
+    assert plan(need, memory=4 * MIB).chunk == 1
+
+
+def test_the_default_budget_is_half_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda: 20 * MIB)
-    found = plan(row_bytes=MIB, memory=None, internal_batch_size=None, most_rows=None)
+    found = plan(needed())
     assert (found.budget, found.chunk, found.row_bytes) == (10 * MIB, 10, MIB)
-    given = plan(row_bytes=MIB, memory=8 * MIB, internal_batch_size=None, most_rows=None)
-    assert (given.budget, given.chunk) == (8 * MIB, 8)
+    assert plan(needed(), available=8 * MIB).chunk == 4
+
+
+def test_one_row_is_always_tried_by_default_but_not_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="igrt"):
+        assert plan(needed(row=8 * MIB), available=10 * MIB).budget == 8 * MIB
+        assert not caplog.records
+        assert plan(needed(row=80 * MIB), available=10 * MIB).chunk == 1
+    assert caplog.messages == ["one row per run takes 80.0 MiB, and 10.0 MiB are free"]
 
 
 @pytest.mark.parametrize("name", ["memory", "internal_batch_size"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "1", True])
 def test_refusals(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} must be a positive whole number") as caught:
-        chunk(**{name: value})
+        plan(needed(), **{name: value})
     assert repr(value) in caught.value.message
     assert caught.value.hint
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files of /proc and /sys are looked for in a folder instead."""
-
-    def there(path: str) -> Path:
-        return tmp_path / path.lstrip("/").replace("/", "_")
-
-    monkeypatch.setattr(module, "Path", there)
-    return tmp_path
-
-
-V2 = ("sys_fs_cgroup_memory.max", "sys_fs_cgroup_memory.current")
-V1 = ("sys_fs_cgroup_memory_memory.limit_in_bytes", "sys_fs_cgroup_memory_memory.usage_in_bytes")
-
-
-def write(folder: Path, *, machine: int | None, **groups: Any) -> None:
-    if machine is not None:
-        text = f"MemTotal: 1 kB\nMemFree: 2 kB\nMemAvailable:   {machine // 1024} kB\n"
-        (folder / "proc_meminfo").write_text(text)
-    for version, texts in groups.items():
-        for name, text in zip(V2 if version == "v2" else V1, texts, strict=True):
-            (folder / name).write_text(text)
+    require_positive(name, None)
 
 
 @pytest.mark.parametrize(
-    ("machine", "groups", "free"),
+    ("count", "text"),
     [
-        (8 * GIB, {}, 8 * GIB),
-        (8 * GIB, {"v2": (f"{2 * GIB}\n", f"{GIB}\n")}, GIB),
-        (8 * GIB, {"v2": ("max\n", f"{GIB}\n")}, 8 * GIB),
-        (8 * GIB, {"v1": (f"{3 * GIB}\n", f"{GIB}\n")}, 2 * GIB),
-        # version 1 writes a huge number where there is no limit
-        (8 * GIB, {"v1": ("9223372036854771712\n", f"{GIB}\n")}, 8 * GIB),
-        (GIB, {"v2": (f"{4 * GIB}\n", "0\n")}, GIB),
-        (None, {"v2": (f"{4 * GIB}\n", "0\n")}, 4 * GIB),
-        # over its limit, or just about: a little is always left to try with
-        (8 * GIB, {"v2": (f"{GIB}\n", f"{GIB + 5}\n")}, 64 * MIB),
-        (8 * GIB, {"v2": ("nonsense\n", "1\n")}, 8 * GIB),
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1536, "1.5 KiB"),
+        (GIB, "1.0 GiB"),
+        (1 << 50, "1024.0 TiB"),
     ],
 )
-def test_memory_of_the_machine_and_of_the_control_group(
-    files: Path, machine: int | None, groups: dict[str, Any], free: int
-) -> None:
-    write(files, machine=machine, **groups)
-    assert available_memory() == free
-
-
-@pytest.mark.parametrize("text", ["", "MemFree: 1 kB\n", "MemAvailable: much\n", "MemAvailable:\n"])
-def test_without_any_word_it_is_the_whole_machine(
-    files: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (files / "proc_meminfo").write_text(text)
-    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 20}
-    monkeypatch.setattr(module.os, "sysconf", sizes.__getitem__)
-    assert available_memory() == 4 * GIB
-
-
-def test_where_not_even_that_is_known_two_gibibytes_are_assumed(
-    files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(module.os, "sysconf")
-    assert available_memory() == 2 * GIB
-
-
-def test_this_machine_has_memory() -> None:
-    assert available_memory() >= 64 * MIB
+def test_bytes_in_words(count: int, text: str) -> None:
+    assert in_words(count) == text

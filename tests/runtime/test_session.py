@@ -1,6 +1,10 @@
 """Sessions: strict providers, and what is loaded from where."""
 
 import logging
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,10 @@ import onnxruntime as real
 import pytest
 from onnx import TensorProto, helper
 
-from igrt.errors import InputError, ModelLoadError, ProviderError
+from igrt.errors import DeadlineExceeded, InputError, ModelLoadError, ProviderError
 from igrt.runtime.providers import Cuda
 from igrt.runtime.session import OrtSession, full_name
+from igrt.runtime.watch import Watch
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -247,3 +252,32 @@ def test_a_session_may_be_shared_between_threads() -> None:
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda x: session.run(["y"], {"x": x})[0], inputs))
     assert all(np.array_equal(a, t) for a, t in zip(alone, together, strict=True))
+
+
+def test_threads_that_are_shared_by_the_whole_process_are_no_obstacle() -> None:
+    """Other code may have called `set_global_thread_pool_sizes`, once and for the process."""
+    code = f"""
+import onnxruntime
+onnxruntime.set_global_thread_pool_sizes(2, 1)
+import numpy as np
+from igrt.runtime.session import OrtSession
+session = OrtSession({TANH!r}, provider="cpu", threads=2)
+print(session.run(["y"], {{"x": np.zeros((1, 3), np.float32)}})[0].tolist())
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+    )
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "[[0.0, 0.0, 0.0]]\n", "")
+
+
+def test_loading_ends_with_its_call() -> None:
+    nodes = [helper.make_node("Tanh", [f"t{i}"], [f"t{i + 1}"]) for i in range(5000)]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in ("t0", "t5000")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString()
+    with Watch(deadline=time.monotonic() + 0.01), pytest.raises(DeadlineExceeded):
+        OrtSession(model, provider="cpu")

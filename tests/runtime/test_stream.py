@@ -12,8 +12,10 @@ from igrt.quadrature import scheme_for
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Paths
 from igrt.runtime.points import Points
-from igrt.runtime.stream import KEEP_BYTES, integrate
+from igrt.runtime.stream import integrate
 from igrt.runtime.watch import Watch
+
+KEEP_BYTES = 512 << 20
 
 
 class Fake:

@@ -24,3 +24,13 @@ def test_a_tensor_lives_until_its_last_use():
     )
     # a, b and c while c is made, then a, c and y
     assert row_bytes(model, {"x": (1, 3)}) == 3 * 3 * 4
+
+
+def test_what_depends_on_no_input_is_there_already():
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[N, 2] x) => (float[N, 2] y)
+        <float[2, 2] w = {1, 2, 3, 4}> {
+          t = Transpose(w)  u = Transpose(t)  y = MatMul(x, u) }"""
+    )
+    assert row_bytes(model, {"x": (1, 2)}) == 2 * 4

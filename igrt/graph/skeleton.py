@@ -1,0 +1,54 @@
+"""A model without its weights, for questions that only shapes answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import onnx
+
+from igrt.graph.view import Graph
+
+_SMALL = 1024
+"""Elements up to which a stored tensor stays: it may say how large another one is."""
+
+
+def skeleton(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Graph:
+    """The graph of a model whose inputs have these shapes, with inputs in place of its weights.
+
+    ONNX's inference copies a model several times, which takes 2.5 s for one of 100 MB (ResNet-50
+    with its gradient graph); its skeleton takes 0.05 s.
+
+    Args:
+        model: Model with its nodes in topological order.
+        shapes: Shape of each input by name; others keep the declared one.
+    """
+    bare = onnx.ModelProto(ir_version=model.ir_version)
+    bare.opset_import.extend(model.opset_import)
+    bare.functions.extend(model.functions)
+    graph, stored = bare.graph, {t.name for t in model.graph.initializer}
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) <= _SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    for info in model.graph.input:
+        if info.name in stored:
+            continue
+        fixed = graph.input.add()
+        fixed.CopyFrom(info)
+        if info.name in shapes:
+            del fixed.type.tensor_type.shape.dim[:]
+            for size in shapes[info.name]:
+                fixed.type.tensor_type.shape.dim.add().dim_value = size
+    for info in model.graph.output:  # declared with a symbolic batch, which a size contradicts
+        graph.output.add(name=info.name)
+    return Graph(bare)
+
+
+__all__ = ["skeleton"]
