@@ -2,12 +2,12 @@
 
     python benchmarks/gradient.py [--net NAME …] [--rounds N] [--json] [--profile]
 
-The gradient graph is the one that the runtime runs. Peers run in the same process, in turns with it
-(A B A B …): torch's eager forward with the gradient of the input for the nets that are defined here,
-and the model that onnx-ad makes, if it is installed. Prints medians and their ratio to the forward
-pass, and counts the nodes that nothing needs and those that repeat another. `--profile` prints where
-the time of the gradient goes, and what the forward pass and the gradient's Conv, ConvTranspose,
-MatMul and Gemm alone would cost: no gradient can cost less in onnxruntime.
+The gradient graph is the one that the runtime runs. Peers run in the same process, in turns with
+it (A B A B …): torch's eager forward with the gradient of the input for the nets that are defined
+here, and the model that onnx-ad makes, if it is installed. Prints medians and their ratio to the
+forward pass, and counts the nodes that nothing needs and those that repeat another. `--profile`
+prints where the time of the gradient goes, and what the forward pass and the gradient's Conv,
+ConvTranspose, MatMul and Gemm alone would cost: no gradient can cost less in onnxruntime.
 """
 
 from __future__ import annotations

@@ -77,6 +77,21 @@ def test_a_pad_that_something_else_reads_stays():
     assert operators(lower(model)) == operators(model)
 
 
+@pytest.mark.parametrize("size", [9, 61])
+def test_the_pullback_of_max_pooling_stays_the_same(size):
+    model = parsed(
+        "y = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x)",
+        inputs=f"float[n, 2, {size}, {size}] x",
+    )
+    gradient = prune(augment(model), ["igrt/grad/x"])
+    lowered = lower(gradient)
+    assert operators(lowered)["Slice"] < operators(gradient)["Slice"]
+    x = RNG.integers(-1, 2, (2, 2, size, size)).astype(np.float32)
+    ct = RNG.standard_normal((2, 2, size // 2 + 1, size // 2 + 1)).astype(np.float32)
+    feeds = {"x": x, "igrt/cotangent/y": ct}
+    np.testing.assert_array_equal(run(lowered, feeds), run(gradient, feeds))
+
+
 # Clip
 
 
