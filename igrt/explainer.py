@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,23 +16,24 @@ import numpy as np
 import igrt
 from igrt import baselines as baseline_values
 from igrt import methods, targets
+from igrt.apart import agree, rows_apart
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
-from igrt.engine import Engine, GradientGraph, agree, open_engine
+from igrt.engine import Engine, GradientGraph, open_engine
 from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
-from igrt.placed import Ends, Placed, probes, rows_apart
+from igrt.placed import Ends, Placed, probes
 from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
-from igrt.runtime import inside, sample, stream
-from igrt.runtime.lane import Output
+from igrt.runtime import cuda, inside, sample, stream
+from igrt.runtime.lane import LaneMaker, Output
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import Keeping, require_positive
+from igrt.runtime.plan import Keeping, Plan, require_positive
 from igrt.runtime.points import Points
 from igrt.runtime.providers import Cuda
 from igrt.runtime.session import Arena, OrtSession, Session
@@ -74,6 +75,8 @@ class Explainer:
         NoGradientPath: If the gradient would be zero by construction.
     """
 
+    _staging = True  # what tests and benchmarks compare with when it is not so
+
     def __init__(
         self,
         model: ModelLike,
@@ -112,6 +115,8 @@ class Explainer:
         self._quantised = quantised if self._loaded.facts["quantised"] else None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._lanes: dict[Session, LaneMaker] = {}
+        self._on_cuda: dict[str, Any] = {}
         self._layout: Batching | None = None
         self._prologue: Session | None = None
         self._inside: Engine | None = None
@@ -168,6 +173,34 @@ class Explainer:
         with suppress(NonFiniteError):  # from made-up inputs; how rows go in is known by then
             return self._placed(inputs, None).engine.note
         return "" if self._engine is None else self._engine.note
+
+    def staging_of(self, inputs: Feeds | Any) -> dict[str, str]:
+        """What would run only at the ends of paths of some inputs, or on sums over them, in words.
+
+        Returns:
+            For ``adaptive`` rules, which need the gradient at every point, and for ``fixed`` ones,
+            which need sums only.
+        """
+        placed = self._placed(inputs, None)
+        ends, engine = placed.ends, placed.engine
+        paths = Paths(
+            inputs=ends.inputs,
+            baselines=ends.baselines,
+            example=np.arange(1),
+            baseline=np.arange(1),
+            cotangents=np.zeros_like(placed.outputs[:1]),
+            others=ends.others,
+            shared=ends.shared,
+            batched=engine.batched,
+            output_batched=engine.output_batched,
+            change=np.zeros(1),
+            references=engine.lean.references,
+        )
+        if engine.lean.constant:
+            note = "nothing to stage: the gradient is the same at all points"
+            return {"adaptive": note, "fixed": note}
+        found = {"adaptive": False, "fixed": True}
+        return {n: engine.staging(paths, sums=sums).note for n, sums in found.items()}
 
     def explain(
         self,
@@ -304,9 +337,12 @@ class Explainer:
         planned = engine.plan(paths, keeping, self._memory, internal_batch_size)
         run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with ranging(self._precision), engine.locating():
-            found = self._integrals(
-                engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
-            )
+            found = self._in_parts(engine, paths, ends.owner, scheme, run, planned)
+            staged = found is not None
+            if found is None:
+                found = self._integrals(
+                    engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
+                )
             found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
@@ -335,7 +371,9 @@ class Explainer:
                 chunk=found.chunk,
                 plan=planned.facts(),
                 batching=engine.note,
+                staged=engine.staging(paths, sums=scheme.tolerance is None).note if staged else "",
                 **rounding,
+                **({"cuda": self._on_cuda} if self._on_cuda else {}),
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -344,6 +382,20 @@ class Explainer:
             batched=keep,
             display=display,
         )
+
+    def _in_parts(
+        self,
+        engine: Engine,
+        paths: Paths,
+        owner: Array,
+        scheme: Scheme | Sampling | InnerScheme,
+        run: dict[str, Any],
+        planned: Plan,
+    ) -> Integrals | None:
+        """The same with the gradient graph in parts, where that serves."""
+        if not isinstance(scheme, Scheme) or not self._staging or self._precision != "float32":
+            return None
+        return engine.integrals(paths, owner, scheme, select("auto"), run, planned)
 
     def _integrals(
         self,
@@ -361,7 +413,8 @@ class Explainer:
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
-        points = Points(engine.gradient, kernels, paths, outputs, **run)
+        lanes = self._lanes.get(engine.gradient)
+        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Scheme):
             return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
@@ -377,7 +430,7 @@ class Explainer:
         self, engine: Engine, paths: Paths, found: Integrals, shown: Feeds, run: dict[str, Any]
     ) -> tuple[Integrals, dict[str, Any]]:
         """The integrals with what the precision costs, and what the provenance says of it."""
-        if engine.rounded is None:
+        if self._precision == "float32":
             return found, {}
         outputs = _outputs(engine, shown)
         rounded, exact = (
@@ -436,7 +489,7 @@ class Explainer:
                 part = self._normal.then("pruned", outputs=[self.of.name])
                 wrt, shared = tuple(self._inner), ends.shared
                 opened = open_engine(part, self.of.name, wrt, self._session, layout, probe, shared)
-                opened.also, opened.rounded = wrt, self._rounded
+                opened.also, opened.rounded = wrt, self._gradients
                 if opened.most_rows is None and (
                     layout.fixed or not rows_apart(prologue, wrt, probe, shared)
                 ):
@@ -530,8 +583,8 @@ class Explainer:
     def _session(
         self,
         model: Derived,
-        cuda: Cuda = _CUDA,
         *,
+        options: Cuda = _CUDA,
         arena: Arena = Arena.RELEASED,
         recorded: bool = False,
     ) -> OrtSession:
@@ -540,29 +593,36 @@ class Explainer:
             folder=self._given.folder,
             provider=self._provider,
             threads=self._threads,
-            cuda=cuda,
+            cuda=options,
             arena=arena,
             recorded=recorded,
         )
 
-    @property
-    def _rounded(self) -> Callable[[GradientGraph, Arena, bool], Session] | None:
-        """What loads gradient graphs in a precision below float32."""
-        if self._precision == "float32":
-            return None
-
-        def session(graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
-            model = graph.model
-            if self._precision == "fp16":
-                names = sorted(graph.gradients.values())
-                model = model.then("half", cotangent=graph.cotangent, gradients=names)
-            cuda = Cuda(tf32=self._precision == "tf32")
-            opened = self._session(model, cuda, arena=arena, recorded=recorded)
-            if self._precision == "tf32" and opened.provider != "CUDAExecutionProvider":
-                check("tf32", opened.provider)
-            return opened
-
-        return session
+    def _gradients(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
+        """A session of a gradient graph in the precision asked for, on its device if it has one."""
+        model = graph.model
+        if self._precision == "fp16":
+            names = sorted(graph.gradients.values())
+            model = model.then("half", cotangent=graph.cotangent, gradients=names)
+        device, reason = cuda.opened(self._provider)
+        options = Cuda(tf32=self._precision == "tf32")
+        if device is not None:
+            options = replace(options, stream=device.address, graph=True)
+        if self._memory is not None and not self._loaded.facts["external"]:
+            # a budget is for what comes beside the loaded model
+            options = replace(options, memory=self._memory + len(model.data))
+        opened = self._session(model, options=options, arena=arena, recorded=recorded)
+        on_cuda = opened.provider == "CUDAExecutionProvider"
+        if self._precision == "tf32" and not on_cuda:
+            check("tf32", opened.provider)
+        if on_cuda:
+            self._lanes[opened] = cuda.Lanes(opened, device)
+            self._on_cuda = {
+                "nodes": opened.nodes,
+                "graph": opened.no_graph or "captured",
+                "path": f"through the host: {reason}" if device is None else "on the device",
+            }
+        return opened
 
     def _engine_for(self, ends: Ends, layout: Batching) -> Engine:
         with self._lock:
@@ -572,7 +632,7 @@ class Explainer:
                 self._engine = open_engine(
                     self._part, self.of.name, wrt, self._session, layout, probe, ends.shared
                 )
-                self._engine.rounded = self._rounded
+                self._engine.rounded = self._gradients
             return self._engine
 
     def _provenance(self, **options: Any) -> dict[str, Any]:

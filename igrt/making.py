@@ -18,9 +18,10 @@ from igrt.graph.normalize import normalize
 from igrt.graph.normalize.bfloat16 import widen_ends
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.graph.prune import prune
+from igrt.parts import Parts
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
-from igrt.stage import constant_gradient, free_batch
+from igrt.stage import constant_gradient, free_batch, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
 from igrt.stage.lower import lower
@@ -132,6 +133,15 @@ def lowered(model: onnx.ModelProto) -> Made:
     return lower(model), {}
 
 
+def staged(model: onnx.ModelProto, *, parts: Mapping[str, Any], name: str) -> Made:
+    """A part of a gradient graph that is split along paths."""
+    part = split.part(model, Parts(**parts), name)
+    return part, {
+        "fed": [i.name for i in part.graph.input],
+        "gives": [o.name for o in part.graph.output],
+    }
+
+
 def _listed(spec: TensorSpec) -> list[Any]:
     return [spec.name, spec.dtype, None if spec.shape is None else list(spec.shape)]
 
@@ -147,4 +157,5 @@ __all__ = [
     "normal",
     "pruned",
     "ranked",
+    "staged",
 ]

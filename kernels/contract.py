@@ -1,10 +1,10 @@
 """What the kernels require of their arguments, and the errors when they do not get it.
 
 `J` jobs (one input, baseline and target each), `R` rows (one point of one job's path each), `L`
-embedded quadrature rules, `F` features (all axes but the first, flattened), `P` places for the
-gradients at the nodes of one job, `N` of these in use, `B` bytes of a row or blocks of a grid. Each
-check works on NumPy and on device arrays; the values in `rows` are read only where that costs no
-transfer from a device.
+embedded quadrature rules, `F` features (all axes but the first, flattened), `P` places that
+gradients are kept at, `N` of these, at the nodes of one job, `B` bytes of a row or blocks of a
+grid. Each check works on NumPy and on device arrays; the values in `rows` are read only where that
+costs no transfer from a device.
 """
 
 from __future__ import annotations
@@ -102,12 +102,13 @@ def check_count_unbounded(
 ) -> None:
     """Raise TypeError, ValueError or IndexError unless the arguments fit `count_unbounded`."""
     count, features = _sizes("count_unbounded", "gradients", gradients, "RF")
-    jobs, nodes = _sizes("count_unbounded", "counts", counts, "JP")
+    (nodes,) = _sizes("count_unbounded", "counts", counts, "P")
+    jobs, _ = _sizes("count_unbounded", "moves", moves, "JF")
     _require("count_unbounded", "gradients", gradients, (count, features), FLOATS)
     _require("count_unbounded", "rows", rows, (count,), INT64)
     _require("count_unbounded", "places", places, (count,), INT64)
     _require("count_unbounded", "moves", moves, (jobs, features), BYTES)
-    _require("count_unbounded", "counts", counts, (jobs, nodes), INT32, written=True)
+    _require("count_unbounded", "counts", counts, (nodes,), INT32, written=True)
     _require_rows("count_unbounded", rows, jobs)
 
 
@@ -116,15 +117,24 @@ def check_keep(
 ) -> None:
     """Raise TypeError, ValueError or IndexError unless the arguments fit `keep`."""
     count, features = _sizes("keep", "gradients", gradients, "RF")
-    jobs, nodes, width = _sizes("keep", "kept", kept, "JPF")
+    nodes, width = _sizes("keep", "kept", kept, "PF")
+    jobs, _ = _sizes("keep", "moves", moves, "JF")
     _require("keep", "gradients", gradients, (count, features), FLOATS)
     _require("keep", "rows", rows, (count,), INT64)
     _require("keep", "places", places, (count,), INT64)
     _require("keep", "moves", moves, (jobs, features), BYTES)
-    _require("keep", "kept", kept, (jobs, nodes, width), FLOATS, written=True)
+    _require("keep", "kept", kept, (nodes, width), FLOATS, written=True)
     _require_rows("keep", rows, jobs)
     if not 0 <= offset <= width - features:
         raise ValueError(f"keep: {features} features do not fit at {offset} of {width}")
+
+
+def check_clear(sums: Array, job: int) -> None:
+    """Raise TypeError, ValueError or IndexError unless the arguments fit `clear`."""
+    jobs, rules, features = _sizes("clear", "sums", sums, "JLF")
+    _require("clear", "sums", sums, (jobs, rules, features), FLOAT64, written=True)
+    if not 0 <= job < jobs:
+        raise IndexError(f"clear: job must lie in [0, {jobs}), got {job}")
 
 
 def check_weigh(

@@ -14,6 +14,7 @@ import numpy as np
 
 from .contract import (
     FIGURES,
+    check_clear,
     check_count_unbounded,
     check_distances,
     check_keep,
@@ -22,7 +23,7 @@ from .contract import (
 )
 from .cuda import cuda, launch
 
-__all__ = ["count_unbounded", "distances", "keep", "take", "weigh"]
+__all__ = ["clear", "count_unbounded", "distances", "keep", "take", "weigh"]
 
 # Threads of a block that add up together.
 _REDUCING = 128
@@ -59,10 +60,16 @@ def keep(
     offset: int,
     stream: Any = 0,
 ) -> None:
-    """Put gradients where those of their job are kept; see `igrt.kernels.reference_kept.keep`."""
+    """Put gradients where they are kept; see `igrt.kernels.reference_kept.keep`."""
     check_keep(gradients, rows, places, moves, kept, offset)
     size = gradients.shape[0] * gradients.shape[1]
     launch(_keep_kernel(), size, stream, gradients, rows, places, moves, kept, np.int64(offset))
+
+
+def clear(sums: Any, job: int, stream: Any = 0) -> None:
+    """Begin the sums of a job; see `igrt.kernels.reference_kept.clear`."""
+    check_clear(sums, job)
+    launch(_clear_kernel(), sums.shape[1] * sums.shape[2], stream, sums, np.int64(job))
 
 
 def weigh(
@@ -121,7 +128,7 @@ def _count_unbounded_kernel() -> Any:
                 g = np.float64(gradients[r, f])
                 # NaN fails both comparisons
                 if not (-bound < g and g < bound):
-                    cuda.atomic.add(counts, (rows[r], places[r]), 1)
+                    cuda.atomic.add(counts, places[r], 1)
 
     return kernel
 
@@ -137,9 +144,21 @@ def _keep_kernel() -> Any:
             if places[r] >= 0:
                 g = np.float64(gradients[r, f])
                 if moves[rows[r], f] == 0 and not math.isfinite(g):
-                    kept[rows[r], places[r], offset + f] = 0.0
+                    kept[places[r], offset + f] = 0.0
                 else:
-                    kept[rows[r], places[r], offset + f] = g
+                    kept[places[r], offset + f] = g
+
+    return kernel
+
+
+@functools.cache
+def _clear_kernel() -> Any:
+    @cuda.jit
+    def kernel(sums, job):  # type: ignore[no-untyped-def]  # for Numba
+        features = sums.shape[2]
+        for i in range(cuda.grid(1), sums.shape[1] * features, cuda.gridsize(1)):
+            rule = i // features
+            sums[job, rule, i - rule * features] = 0.0
 
     return kernel
 
@@ -179,11 +198,11 @@ def _weigh_kernel(threads: int) -> Any:
                 found[5, thread] += scale * abs(fine - middle)
                 found[6, thread] += scale * abs(middle - coarse)
         cuda.syncthreads()
-        if thread < FIGURES:
+        for q in range(thread, FIGURES, threads):
             total = 0.0
             for t in range(threads):
-                total += found[thread, t]
-            figures[cuda.blockIdx.x, thread] = total
+                total += found[q, t]
+            figures[cuda.blockIdx.x, q] = total
 
     return kernel
 

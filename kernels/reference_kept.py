@@ -12,6 +12,7 @@ import numpy as np
 from .contract import (
     FIGURES,
     Array,
+    check_clear,
     check_count_unbounded,
     check_distances,
     check_keep,
@@ -19,7 +20,7 @@ from .contract import (
     check_weigh,
 )
 
-__all__ = ["count_unbounded", "distances", "keep", "take", "weigh"]
+__all__ = ["clear", "count_unbounded", "distances", "keep", "take", "weigh"]
 
 
 def take(source: Array, rows: Array, out: Array) -> None:
@@ -44,17 +45,16 @@ def count_unbounded(
 ) -> None:
     """Count the elements of each gradient that are no ordinary numbers, where it matters.
 
-    counts[rows[r], places[r]] += number of f with moves[rows[r], f] and not |g| < bound,
-    g = gradients[r, f]
+    counts[places[r]] += number of f with moves[rows[r], f] and not |gradients[r, f]| < bound
 
     Args:
         gradients: float16, float32 or float64 array [R, F].
         rows: int64 array [R], the job of each row; 0 <= rows < J.
-        places: int64 array [R], the place of each row among the nodes of its job, below P; rows
-            with a negative one are padding and are skipped.
+        places: int64 array [R], the place of each row, below P; rows with a negative one are
+            padding and are skipped.
         moves: uint8 array [J, F], 1 for features that count.
         bound: what an element must lie below, both ways; NaN does not.
-        counts: int32 array [J, P], added to.
+        counts: int32 array [P], added to.
 
     Raises:
         TypeError: an element type is none of the above.
@@ -64,15 +64,15 @@ def count_unbounded(
     check_count_unbounded(gradients, rows, places, moves, counts)
     for r in np.flatnonzero(places >= 0):
         bad = ~(np.abs(gradients[r].astype(np.float64)) < bound)
-        counts[rows[r], places[r]] += np.count_nonzero(bad & (moves[rows[r]] != 0))
+        counts[places[r]] += np.count_nonzero(bad & (moves[rows[r]] != 0))
 
 
 def keep(
     gradients: Array, rows: Array, places: Array, moves: Array, kept: Array, offset: int
 ) -> None:
-    """Put gradients where those of their job are kept.
+    """Put gradients where they are kept.
 
-    kept[rows[r], places[r], offset + f] = gradients[r, f], or 0 where it is not finite and
+    kept[places[r], offset + f] = gradients[r, f], or 0 where it is not finite and
     moves[rows[r], f] is 0: what does not move counts for nothing.
 
     Args:
@@ -80,7 +80,7 @@ def keep(
         rows: int64 array [R], the job of each row; 0 <= rows < J.
         places: int64 array [R], see `count_unbounded`.
         moves: uint8 array [J, F].
-        kept: float16, float32 or float64 array [J, P, at least offset + F], written to.
+        kept: float16, float32 or float64 array [P, at least offset + F], written to.
         offset: where the features begin in `kept`.
 
     Raises:
@@ -90,9 +90,24 @@ def keep(
     """
     check_keep(gradients, rows, places, moves, kept, offset)
     for r in np.flatnonzero(places >= 0):
-        job, place = rows[r], places[r]
-        lost = ~np.isfinite(gradients[r]) & (moves[job] == 0)
-        kept[job, place, offset : offset + gradients.shape[1]] = np.where(lost, 0, gradients[r])
+        lost = ~np.isfinite(gradients[r]) & (moves[rows[r]] == 0)
+        kept[places[r], offset : offset + gradients.shape[1]] = np.where(lost, 0, gradients[r])
+
+
+def clear(sums: Array, job: int) -> None:
+    """Begin the sums of a job: sums[job] = 0.
+
+    Args:
+        sums: float64 array [J, L, F], written to.
+        job: 0 <= job < J.
+
+    Raises:
+        TypeError: an element type is none of the above.
+        ValueError: a shape or a memory layout does not fit.
+        IndexError: there is no such job.
+    """
+    check_clear(sums, job)
+    sums[job] = 0.0
 
 
 def weigh(

@@ -10,6 +10,7 @@ import click
 
 from igrt import __version__
 from igrt.cli.augment import augment
+from igrt.cli.bench import bench
 from igrt.cli.doctor import doctor
 from igrt.cli.explain import explain
 from igrt.cli.inspect import inspect
@@ -34,7 +35,7 @@ def cli() -> None:
     """  # noqa: D301
 
 
-for command in (explain, verify, inspect, augment, ops, doctor):
+for command in (explain, verify, inspect, bench, augment, ops, doctor):
     cli.add_command(command)
 
 

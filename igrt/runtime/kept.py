@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
-from igrt.quadrature import AdaptivePath, HostGradients, Scheme
-from igrt.runtime.ledger import Piece, times_difference
+from igrt.quadrature import AdaptivePath, Gradients, HostGradients, Scheme
+from igrt.runtime.ledger import Piece, of_pieces, refuse, times_difference
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -16,7 +16,7 @@ from igrt.specs import Array
 _BYTES = 4
 """Of a gradient that is kept, per feature."""
 
-_MOST, _FEW = 511, 63
+MOST, _FEW = 511, 63
 """Most evaluations of a path, and the fewest that it must be able to keep: where memory does not
 hold these, nested rules up to `MAX_EVALUATIONS` do with sums."""
 
@@ -87,10 +87,10 @@ class Kept:
         self._tolerance = tolerance
         self.slots = len(points.paths)
         total = _room(points, keep_bytes)
-        self._most = min(_MOST, int(_SHARE * total))
+        self._most = min(MOST, int(_SHARE * total))
         self._room = Room(total, self._most + _BESIDE)
         self._paths: dict[int, tuple[int, AdaptivePath]] = {}
-        self._gradients: dict[int, list[Array]] = {}
+        self._gradients: dict[int, Array] = {}  # those at the points asked for last, [points, …]
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
@@ -104,50 +104,81 @@ class Kept:
 
     def add(self, pieces: Sequence[Piece]) -> None:
         """Keep the outputs of the last run, at the points of some pieces."""
+        refuse(self._points, self._names, *of_pieces(pieces))
         outputs = self._points.lane.read()
         start = 0
         for piece in pieces:
             stop, last = start + len(piece), piece.place + len(piece)
-            kept = np.concatenate([o[start:stop] for o in outputs], axis=1)
-            self._gradients[piece.slot][piece.place : last] = kept
+            np.concatenate(
+                [o[start:stop] for o in outputs],
+                axis=1,
+                out=self._gradients[piece.slot][piece.place : last],
+            )
             start = stop
 
     def next(self, slot: int) -> Piece | None:
         """Where the path is to be evaluated next, unless it is done."""
         number, path = self._paths[slot]
-        path.add(self._gradients[slot])
+        path.add(cast("Sequence[Array]", self._gradients[slot]))  # rows of one array
         if path.wanted:
             return self._piece(slot)
-        sizes = [o.size for o in self._points.outputs]
-        means = np.split(path.mean, np.cumsum(sizes)[:-1])
-        values = [
-            times_difference(self._points, n, number, m)
-            for n, m in zip(self._names, means, strict=True)
-        ]
-        self._found.store(number, values, path.error, path.evaluations)
+        store(self._points, self._names, number, path, self._found)
         self._room.give_back(slot)
         del self._paths[slot], self._gradients[slot]
         return None
 
     def _piece(self, slot: int) -> Piece:
         number, path = self._paths[slot]
-        self._gradients[slot] = [np.zeros(0)] * len(path.wanted)
+        outputs = self._points.outputs
+        shape = len(path.wanted), sum(o.size for o in outputs)
+        self._gradients[slot] = np.empty(shape, np.result_type(*(o.dtype for o in outputs)))
         return Piece(slot, number, np.asarray(path.wanted, dtype=np.float64))
 
     def _adaptive(self, path: int) -> AdaptivePath:
-        paths = self._points.paths
-        ends = [paths.flat_ends(n, path) for n in self._names]
-        x, b = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in range(2))
-        spacing = float(max(np.finfo(e[0].dtype).eps for e in ends))
-        finest = _finest(b, x - b, spacing), _finest(x, x - b, spacing)
-        gradients = HostGradients(x - b, self._points.kernels)
-        change = float(paths.change[path])
-        return AdaptivePath(self._tolerance, gradients, change, self._most, finest)
+        ends = [self._points.paths.flat_ends(n, path) for n in self._names]
+        displacement = np.concatenate([x.astype(np.float64) - b for x, b in ends])
+        gradients = HostGradients(displacement, self._points.kernels)
+        return begun(self._points, self._names, path, self._tolerance, self._most, gradients)
+
+
+def begun(
+    points: Points,
+    names: Sequence[str],
+    path: int,
+    tolerance: float,
+    most: int,
+    gradients: Gradients,
+) -> AdaptivePath:
+    """A path before its first evaluation.
+
+    Args:
+        points: The model.
+        names: Attributed tensors.
+        path: The path.
+        tolerance: Relative error at which it stops.
+        most: Most evaluations.
+        gradients: What keeps its gradients.
+    """
+    ends = [points.paths.flat_ends(n, path) for n in names]
+    x, b = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in range(2))
+    spacing = float(max(np.finfo(e[0].dtype).eps for e in ends))
+    finest = _finest(b, x - b, spacing), _finest(x, x - b, spacing)
+    return AdaptivePath(tolerance, gradients, float(points.paths.change[path]), most, finest)
+
+
+def store(
+    points: Points, names: Sequence[str], path: int, adaptive: AdaptivePath, found: Integrals
+) -> None:
+    """Write down what a path came to."""
+    sizes = [o.size for o in points.outputs]
+    means = np.split(adaptive.mean, np.cumsum(sizes)[:-1])
+    values = [times_difference(points, n, path, m) for n, m in zip(names, means, strict=True)]
+    found.store(path, values, adaptive.error, adaptive.evaluations)
 
 
 def most_bytes(features: int, paths: int) -> int:
     """Bytes that gradients of some paths can come to, as far as that is of use."""
-    return _BYTES * features * max(int(_MOST / _SHARE), paths * (_MOST + _BESIDE))
+    return _BYTES * features * max(int(MOST / _SHARE), paths * (MOST + _BESIDE))
 
 
 def keeps(points: Points, scheme: Scheme, keep_bytes: int) -> bool:
@@ -168,4 +199,4 @@ def _finest(end: Array, displacement: Array, spacing: float) -> float:
     return min(max(2 * spacing * relative, _CLOSEST), _FAR)
 
 
-__all__ = ["Kept", "Room", "keeps", "most_bytes"]
+__all__ = ["MOST", "Kept", "Room", "begun", "keeps", "most_bytes", "store"]

@@ -76,6 +76,16 @@ class Lane(Protocol):
         ...
 
 
+class LaneMaker(Protocol):
+    """Makes the lanes of a session on its device."""
+
+    def __call__(
+        self, paths: Paths, outputs: Sequence[Output], *, cotangent: str | None, rows: int
+    ) -> Lane | None:
+        """A lane; None where the points can only come from the host."""
+        ...
+
+
 @final
 class HostLane:
     """A lane in the memory of the host.
@@ -272,4 +282,4 @@ def _flat(output: Output, found: Array, rows: int) -> Array:
     return np.ascontiguousarray(found).reshape(rows, -1)
 
 
-__all__ = ["HostLane", "Lane", "Output", "buffer_bytes"]
+__all__ = ["HostLane", "Lane", "LaneMaker", "Output", "buffer_bytes"]

@@ -7,7 +7,7 @@ from typing import final
 
 from igrt.errors import OutOfMemory
 from igrt.kernels import KernelSet
-from igrt.runtime.lane import HostLane, Lane, Output
+from igrt.runtime.lane import HostLane, Lane, LaneMaker, Output
 from igrt.runtime.paths import Paths
 from igrt.runtime.session import Session
 from igrt.runtime.unbounded import refuse_unbounded
@@ -27,6 +27,7 @@ class Points:
         cotangent: Cotangent input of the model; None for one that has none.
         chunk: Points per run.
         watch: Counts the evaluations, and ends the work early.
+        lanes: Makes lanes on the device of the session, where it can; else they are the host's.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class Points:
         cotangent: str | None,
         chunk: int,
         watch: Watch,
+        lanes: LaneMaker | None = None,
     ) -> None:
         self._session, self.kernels, self.paths = session, kernels, paths
         self.outputs, self._cotangent = list(outputs), cotangent
-        self.watch = watch
+        self.watch, self._lanes = watch, lanes
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
         self._open: Lane | None = None
@@ -50,6 +52,10 @@ class Points:
     @property
     def lane(self) -> Lane:
         """The buffers, with the outputs of the last run."""
+        if self._open is None and self._lanes is not None:
+            self._open = self._lanes(
+                self.paths, self.outputs, cotangent=self._cotangent, rows=self.chunk
+            )
         if self._open is None:
             self._open = HostLane(
                 self._session,

@@ -15,6 +15,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from igrt.errors import InputError, ProviderError, did_you_mean
+from igrt.runtime.clock import timed
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.providers import Cuda
 from igrt.runtime.usage import Recorder
@@ -45,7 +46,7 @@ than the wait."""
 
 
 class Arena(Enum):
-    """How onnxruntime comes by the memory of a run on the CPU (benchmarks/arena.py)."""
+    """How onnxruntime comes by the memory of a run on the CPU (docs/performance.md)."""
 
     RELEASED = "released"
     """Tensor by tensor, and all of it is given back after the run: for runs now and then."""
@@ -184,6 +185,22 @@ class OrtSession:
         recorder, self._recorder = self._recorder, None
         return [] if recorder is None else recorder.peaks(self._session)
 
+    def new_binding(self) -> Any:
+        """A binding of onnxruntime's to this session; it belongs to one thread at a time."""
+        return self._session.io_binding()
+
+    def run_bound(self, binding: Any, entries: Mapping[str, str]) -> None:
+        """Run with what is bound.
+
+        Args:
+            binding: One of `new_binding`.
+            entries: Run options.
+
+        Raises:
+            OutOfMemory: If memory does not suffice.
+        """
+        _guarded(self._session.run_with_iobinding, binding, entries=entries)
+
 
 _NONE: Mapping[str, str] = {}
 
@@ -198,7 +215,8 @@ def _guarded(run: Callable[..., Any], *arguments: Any, entries: Mapping[str, str
     """
     watch = _watch()
     try:
-        return run(*arguments, watch.run_options(entries))
+        with timed():
+            return run(*arguments, watch.run_options(entries))
     except Exception as error:
         watch.check()
         raise translated(error, doing="running the model") from None

@@ -6,15 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from igrt.quadrature import Scheme
+from igrt.runtime.device_lane import DeviceLane
+from igrt.runtime.device_ledger import device_ledger
 from igrt.runtime.kept import Kept, keeps, most_bytes
-from igrt.runtime.ledger import Ledger, Piece, Sums
+from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums, of_pieces
 from igrt.runtime.paths import Integrals, result_bytes
 from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
-from igrt.specs import Array
 
 
 def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
@@ -26,7 +25,12 @@ def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
 
 
 def integrate(
-    points: Points, names: Sequence[str], scheme: Scheme, *, keep_bytes: int
+    points: Points,
+    names: Sequence[str],
+    scheme: Scheme,
+    *,
+    keep_bytes: int,
+    pullback: Pullback | None = None,
 ) -> Integrals:
     """Integrate the gradient along every path.
 
@@ -38,6 +42,8 @@ def integrate(
         names: Attributed tensors, in the order of the outputs.
         scheme: Where to evaluate, and when to stop.
         keep_bytes: Memory for what is known of the paths in work: sums, or gradients.
+        pullback: What makes sums of gradients of the sums of what the model gives, where that is
+            something else; on the host.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -47,7 +53,12 @@ def integrate(
     paths, watch = points.paths, points.watch
     found = Integrals.empty(len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk)
     ledger: Ledger
-    if scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
+    lane = points.lane
+    if pullback is not None:
+        ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
+    elif isinstance(lane, DeviceLane):
+        ledger = device_ledger(points, names, scheme, found, lane.device, keep_bytes)
+    elif scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
         ledger = Kept(points, names, scheme.tolerance, found, keep_bytes)
     else:
         ledger = Sums(points, names, scheme, found, keep_bytes)
@@ -55,17 +66,9 @@ def integrate(
     queue = _Queue(ledger, len(paths))
     while not queue.done:
         pieces = queue.chunk(points.chunk)
-        path = np.repeat([p.path for p in pieces], [len(p) for p in pieces])
-        alphas = np.concatenate([p.alphas for p in pieces])
+        path, alphas = of_pieces(pieces)
         count = points.step(path, paths.baseline[path], alphas)
         pieces = queue.give_back(pieces, len(alphas) - count)
-        path, alphas = path[:count], alphas[:count]
-
-        def moves(name: str, row: int, path: Array = path) -> Array:
-            x, b = paths.flat_ends(name, path[row])
-            return np.asarray(x != b)
-
-        points.refuse_unbounded(names, path, alphas, moves if paths.times_difference else None)
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)

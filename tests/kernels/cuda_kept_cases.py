@@ -17,7 +17,7 @@ device: Any = _device  # what numba.cuda exports is made at run time
 
 FLOATS = [np.float16, np.float32, np.float64]
 ROWS = np.array([2, 0, 2, 1, 0], np.int64)
-PLACES = np.array([1, 0, 0, -1, 2], np.int64)  # the fourth is padding
+PLACES = np.array([4, 0, 3, -1, 2], np.int64)  # the fourth is padding
 
 
 @pytest.fixture(autouse=True)
@@ -57,24 +57,31 @@ def test_take() -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_count_unbounded(dtype: Any) -> None:
-    counts = np.zeros((3, 3), np.int32)
+    counts = np.zeros(6, np.int32)
     arguments = [odd_gradients(dtype), ROWS, PLACES, some_moves(), 3.5, counts]
     ((result, expected),) = both("count_unbounded", arguments, 5)
     np.testing.assert_array_equal(result, expected)
     # features 0, 5, 10 and 15; of jobs 0 and 2 the odd ones move, of job 1 (padding here) the even
-    assert result.tolist() == [[2, 0, 2], [0, 0, 0], [2, 2, 0]]
+    assert result.tolist() == [2, 0, 2, 2, 2, 0]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_keep(dtype: Any) -> None:
-    kept = np.full((3, 3, 20), 7, dtype)
+    kept = np.full((6, 20), 7, dtype)
     arguments = [odd_gradients(dtype), ROWS, PLACES, some_moves(), kept, 2]
     ((result, expected),) = both("keep", arguments, 4)
     np.testing.assert_array_equal(result, expected)
-    assert (result[1] == 7).all()
-    assert (result[:, :, :2] == 7).all()
-    assert result[0, 0, 2] == 0  # infinite, and does not move
-    assert result[0, 0, 7] == np.inf
+    assert (result[[1, 5]] == 7).all()
+    assert (result[:, :2] == 7).all()
+    assert result[0, 2] == 0  # infinite, and does not move
+    assert result[0, 7] == np.inf
+
+
+def test_clear() -> None:
+    ((result, expected),) = both("clear", [normal((3, 2, 7), np.float64), 1], 0)
+    np.testing.assert_array_equal(result, expected)
+    assert (result[1] == 0).all()
+    assert (result[[0, 2]] != 0).all()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -108,7 +115,7 @@ def test_wrong_arguments_are_refused() -> None:
         means = device.to_device(np.ones((3, 4)))
         kernels.weigh(kept, order, three, factors, displacement, means, figures)
     with pytest.raises(ValueError, match="keep: 4 features do not fit at 1 of 4"):
-        moves, keeping = device.to_device(np.ones((1, 4), np.uint8)), kept.reshape(1, 3, 4)
-        kernels.keep(kept[:2], order, order, moves, keeping, 1)
+        moves = device.to_device(np.ones((1, 4), np.uint8))
+        kernels.keep(kept[:2], order, order, moves, kept, 1)
     with pytest.raises(TypeError, match="take: source must be uint8"):
         kernels.take(kept, order, kept)
