@@ -608,6 +608,9 @@ class Explainer:
         options = Cuda(tf32=self._precision == "tf32")
         if device is not None:
             options = replace(options, stream=device.address, graph=True)
+        if self._memory is not None and not self._loaded.facts["external"]:
+            # a budget is for what comes beside the loaded model
+            options = replace(options, memory=self._memory + len(model.data))
         opened = self._session(model, options=options, arena=arena, recorded=recorded)
         on_cuda = opened.provider == "CUDAExecutionProvider"
         if self._precision == "tf32" and not on_cuda:
