@@ -20,7 +20,7 @@ from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.graph.prune import prune
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
-from igrt.stage import constant_gradient, free_batch
+from igrt.stage import constant_gradient, free_batch, smooth
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
 from igrt.vjp import advice
@@ -118,6 +118,7 @@ def gradients(
         "fed": [s.name for s in Graph(lean).inputs],
         "constant": constant_gradient(lean, wrt),
         "constant_from_zero": constant_gradient(lean, wrt, from_zero=True),
+        "smooth": smooth(model, wrt),
     }
 
 

@@ -48,11 +48,13 @@ class Scheme:
         name: Name of the rule.
         stages: What to evaluate in turn; the first always, another while the estimate is too large.
         tolerance: Relative error at which to stop; None to run all stages.
+        smooth: Whether the integrand is known to be analytic.
     """
 
     name: str
     stages: tuple[Stage, ...]
     tolerance: float | None
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -151,8 +153,11 @@ def patterson_nodes(nodes: int) -> list[float]:
 
 
 def patterson_weights(nodes: int) -> Array:
-    """Weights of the nested rule in the order of `patterson_nodes`, [nodes] float64."""
-    return _patterson_unsorted(nodes)[1]
+    """Weights of the nested rule in the order of `patterson_nodes`, float64.
+
+    The midpoint rule, of one node, comes as the first three weights.
+    """
+    return np.asarray([0.0, 1.0, 0.0]) if nodes == 1 else _patterson_unsorted(nodes)[1]
 
 
 @cache
