@@ -1,9 +1,12 @@
-"""Peak memory of an explanation at 50 and at 1,000 steps, each in a fresh process.
+"""What explanations take: predicted and real, at more steps, below a limit, and beside Captum.
 
-    python benchmarks/memory.py [--model FILE] [--json]
+    python benchmarks/memory.py plan [NET …]      predicted and real peak, each in a fresh process
+    python benchmarks/memory.py steps [NET …]     peak at 50, 1,000 and 5,000 steps
+    python benchmarks/memory.py limit [NET …]     20 runs in an address space too small for them
+    python benchmarks/memory.py captum [NET …]    beside Captum at its fastest internal_batch_size
 
-Prints the peak resident set of both runs and their ratio, which stays near 1: gradients are added
-up chunk by chunk and never kept.
+A NET is a file or a name of `anchors.py`, where Captum needs the latter. Peaks are of resident
+memory (Linux): what a process takes beyond the loaded model, and in all.
 """
 
 from __future__ import annotations
@@ -12,49 +15,237 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "models" / "inception_cifar" / "inception_cifar.onnx"
-
-_CHILD = """
-import resource, sys
-import numpy as np
-import igrt
-from igrt.explainer import Explainer
-explainer = Explainer(sys.argv[1], provider="cpu")
-shape = [d if isinstance(d, int) else 1 for d in explainer.inputs[0].shape]
-x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-explainer.explain(x, target="top1", n_steps=int(sys.argv[2]), rule="midpoint")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
+SHIPPED = [
+    str(ROOT / "models" / n / f"{n}.onnx") for n in ("inception_cifar", "digits_cnn", "trec_cnn")
+]
+ANCHORS = ["resnet50", "vgg16", "mobilenet_v2", "googlenet", "vit_b16", "bert_base", "lstm"]
+WARM_UP = str(ROOT / "models" / "breast_cancer_mlp" / "breast_cancer_mlp.onnx")
+MIB = 1 << 20
 
 
-def peak(model: Path, steps: int) -> int:
-    """Peak resident bytes of a fresh process that explains a random input."""
-    command = [sys.executable, "-c", _CHILD, str(model), str(steps)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def status(name: str) -> int:
+    """A size in /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+class Meter:
+    """Resident memory from a moment on."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on; the allocator gives back first what nobody holds."""
+        import ctypes
+        import gc
+
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        self._start = status("VmRSS")
+
+    def read(self) -> dict[str, int]:
+        """Most bytes since then: beyond what there was, and in all."""
+        peak = status("VmHWM")
+        return {"growth": peak - self._start, "total": peak}
+
+
+def example(net: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """A model file, what to feed it, and further arguments of `Explainer`."""
+    import numpy as np
+
+    if not net.endswith(".onnx"):
+        sys.path.insert(0, str(Path(__file__).parent))
+        import anchors
+
+        anchor = anchors.load(net)
+        return anchor.file, anchor.feeds, {"of": anchor.of}
+    import igrt
+
+    rng, feeds = np.random.default_rng(0), {}
+    for spec in igrt.Explainer(net, provider="cpu").inputs:
+        shape = [d if isinstance(d, int) else 1 for d in spec.shape or ()]
+        if spec.is_float:
+            feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+        else:
+            feeds[spec.name] = np.ones(shape, spec.dtype)
+    return Path(net), feeds, {}
+
+
+def ours(net: str, options: dict[str, Any]) -> dict[str, Any]:
+    """In a child: an explanation, from the moment at which the gradient graph is loaded."""
+    from igrt.kernels import patient, select
+
+    from igrt import Explainer
+    from igrt.runtime.session import OrtSession
+
+    file, feeds, more = example(net)
+    if net != WARM_UP:  # modules and kernels are loaded, as they are in a process that goes on
+        patient._OF_THE_PROCESS._chosen = select("cpu")
+        for scheme in ({"n_steps": 2}, {}):
+            ours(WARM_UP, {**scheme})
+    meter, load = Meter(), OrtSession.__init__
+
+    def loaded(self: OrtSession, *args: Any, **named: Any) -> None:
+        load(self, *args, **named)
+        meter.begin()
+
+    OrtSession.__init__ = loaded  # type: ignore[method-assign]
+    own = {n: options.pop(n) for n in ("memory", "threads") if n in options}
+    explainer = Explainer(file, provider="cpu", cache=False, **own, **more)
+    try:
+        result = explainer.explain(feeds, target="top1", **options)
+    finally:
+        OrtSession.__init__ = load  # type: ignore[method-assign]
+    planned = dict(result.provenance["plan"])
+    return {**planned, **meter.read(), "evaluations": int(result.evaluations[0])}
+
+
+def captum(net: str, options: dict[str, Any]) -> dict[str, Any]:
+    """In a child: the same with Captum."""
+    import time
+
+    import torch
+    from captum.attr import IntegratedGradients
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    import anchors
+
+    torch.set_num_threads(options["threads"])
+    anchor = anchors.load(net)
+    explain = IntegratedGradients(anchor.scores).attribute
+    rows, named = anchor.rows.clone(), {"n_steps": options["n_steps"], "target": 0}
+    meter, start = Meter(), time.process_time()
+    explain(rows, anchor.baseline, internal_batch_size=options["batch"], **named)
+    return {**meter.read(), "seconds": time.process_time() - start}
+
+
+def limit(net: str, options: dict[str, Any]) -> dict[str, Any]:
+    """In a child: a chunk that cannot be, in an address space with little left."""
+    import resource
+
+    import numpy as np
+
+    from igrt import Explainer
+
+    file, feeds, more = example(net)
+    explainer = Explainer(file, provider="cpu", threads=1, cache=False, **more)
+    named = {"target": "top1", "n_steps": options["n_steps"], "rule": "midpoint"}
+    expected = explainer.explain(feeds, internal_batch_size=1, **named).values
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + options["spare"], resource.RLIM_INFINITY))
+    result = explainer.explain(feeds, internal_batch_size=options["batch"], **named)
+    wrong = max(
+        float(np.abs(result.values[n] - v).sum() / np.abs(v).sum()) for n, v in expected.items()
+    )
+    return {"chunk": result.provenance["chunk"], "difference": wrong}
+
+
+CHILDREN: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+    "ours": ours,
+    "captum": captum,
+    "limit": limit,
+}
+
+
+def fresh(kind: str, net: str, **options: Any) -> dict[str, Any]:
+    """What a child finds."""
+    command = [sys.executable, __file__, "child", kind, net, json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"error": (done.stderr.strip().splitlines() or ["killed"])[-1]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def show_plan(nets: list[str]) -> None:
+    """Predicted and real peaks: fastest chunk, a larger one, and the adaptive default."""
+    print(f"{'net':16} {'what':22} {'chunk':>5} {'predicted':>9} {'real':>7} MiB  ratio")
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("50 steps", {"n_steps": 50}),
+        ("50 steps, chunk 8", {"n_steps": 50, "internal_batch_size": 8}),
+        ("adaptive", {}),
+        ("adaptive, 64 MiB", {"memory": 64 * MIB}),
+    ]
+    for net in nets:
+        for what, options in cases:
+            found = fresh("ours", net, threads=1, **options)
+            if "error" in found:
+                print(f"{Path(net).stem:16} {what:22} {found['error']}")
+                continue
+            print(
+                f"{Path(net).stem:16} {what:22} {found['chunk']:>5} {found['peak'] / MIB:>9.1f} "
+                f"{found['growth'] / MIB:>7.1f}      {found['peak'] / found['growth']:.2f}"
+            )
+
+
+def show_steps(nets: list[str]) -> None:
+    """Peaks at more and more steps."""
+    for net in nets:
+        for steps in (50, 1000, 5000):
+            found = fresh("ours", net, threads=1, n_steps=steps, rule="midpoint")
+            print(
+                f"{Path(net).stem:16} {steps:>5} steps: {found['growth'] / MIB:.1f} MiB beyond "
+                f"the loaded model, {found['total'] / MIB:.0f} MiB in all"
+            )
+
+
+def show_limit(nets: list[str]) -> None:
+    """Twenty runs with more and more room."""
+    for net in nets:
+        failed = 0
+        for run in range(20):
+            options = {"n_steps": 100, "batch": (100, 100_000)[run % 2]}
+            found = fresh("limit", net, spare=(40 + 10 * run) * MIB, **options)
+            failed += "error" in found or found["difference"] > 1e-6
+            print(f"{Path(net).stem:16} {40 + 10 * run:>4} MiB to spare: {found}")
+        print(f"{Path(net).stem:16} {20 - failed} of 20 with the right answer")
+
+
+def show_captum(nets: list[str]) -> None:
+    """Peaks beside Captum's at its fastest internal_batch_size."""
+    for net in nets:
+        named = {"n_steps": 50, "threads": 1}
+        tried = {b: fresh("captum", net, batch=b, **named) for b in (1, 4, 16, 50)}
+        tried = {b: f for b, f in tried.items() if "error" not in f}
+        best = min(tried, key=lambda b: tried[b]["seconds"])
+        mine, peer = fresh("ours", net, **named), tried[best]
+        growths = {b: round(f["growth"] / MIB) for b, f in tried.items()}
+        print(
+            f"{net:14} igrt {mine['growth'] / MIB:.0f} MiB beyond the loaded model, "
+            f"{mine['total'] / MIB:.0f} in all (chunk {mine['chunk']}); Captum "
+            f"{peer['growth'] / MIB:.0f}, {peer['total'] / MIB:.0f} (batch {best}); ratio "
+            f"{mine['growth'] / peer['growth']:.2f}, {mine['total'] / peer['total']:.2f}; Captum's "
+            f"by batch: {growths}"
+        )
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found: dict[int, list[int]] = {50: [], 1000: []}
-    for _ in range(options.repeats):
-        for steps, peaks in found.items():
-            peaks.append(peak(options.model, steps))
-    medians = {steps: sorted(peaks)[len(peaks) // 2] for steps, peaks in found.items()}
-    ratio = medians[1000] / medians[50]
-    if options.json:
-        print(json.dumps({"model": options.model.name, "peak_bytes": medians, "ratio": ratio}))
+    """Measure and print, or be a child that measures."""
+    if sys.argv[1:2] == ["child"]:
+        kind, net, options = sys.argv[2:]
+        print(json.dumps(CHILDREN[kind](net, json.loads(options))))
         return
-    for steps, peak_bytes in medians.items():
-        print(f"{steps:>5} steps: peak {peak_bytes / 2**20:.0f} MiB")
-    print(f"ratio {ratio:.3f}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["plan", "steps", "limit", "captum"])
+    parser.add_argument("nets", nargs="*", metavar="NET")
+    options = parser.parse_args()
+    if options.what == "plan":
+        show_plan(options.nets or SHIPPED + ANCHORS)
+    elif options.what == "steps":
+        show_steps(options.nets or SHIPPED[:1])
+    elif options.what == "limit":
+        show_limit(options.nets or SHIPPED[:1])
+    else:
+        show_captum(options.nets or ANCHORS)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """From the start of a command to its PNG: five small explanations of the shipped models.
 
     python benchmarks/startup.py [--repeats N] [--json]
+    python benchmarks/startup.py --model FILE
 
 In turns, each in a fresh process: a process that imports NumPy and onnxruntime and loads the model,
 `igrt explain` with a warm cache, and the same with `--no-cache`. Medians of the seconds that pass
 and of the processor's; the last column is what the warm command takes over the bare process. Byte
 code, cache and PNG go to a temporary folder.
+
+With a model, the processor's seconds until a process has the forward and the gradient graph of it
+in bytes, with an empty cache and with a warm one.
 """
 
 from __future__ import annotations
@@ -25,6 +29,14 @@ MODELS = Path(__file__).parents[1] / "models"
 _BARE = (
     "import sys, numpy, onnxruntime\n"
     "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+)
+_GRAPHS = (
+    "import sys, igrt\n"
+    "explainer = igrt.Explainer(sys.argv[1], provider='cpu', cache=sys.argv[2])\n"
+    "options = {'of': explainer.of.name, 'wrt': [s.name for s in explainer.wrt], 'also': []}\n"
+    "part = explainer._part\n"
+    "graph = part.then('gradients', rules='gradient', epsilon=0.0, **options)\n"
+    "print(len(part.data) + len(graph.data))"
 )
 _KINDS = ("bare", "warm", "no cache")
 
@@ -93,7 +105,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", type=Path)
     options = parser.parse_args()
+    if options.model:
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("empty", "warm"):
+                command = [sys.executable, "-c", _GRAPHS, str(options.model), folder]
+                print(f"{kind} cache: {run(command, dict(os.environ))[1]:.2f} s")
+        return
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder), options.repeats)
     if options.json:

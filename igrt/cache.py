@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, BinaryIO, TypeAlias, final
 
 from igrt.errors import InputError
 
@@ -28,7 +28,7 @@ log = logging.getLogger("igrt")
 CacheLike: TypeAlias = "bool | str | os.PathLike[str]"
 """Whether to keep, in the user's cache folder; or the folder to keep in."""
 
-MOST_BYTES = 2 << 30
+MOST_BYTES = 4 << 30
 """Size of the folder beyond which the entries that were not used for longest go."""
 
 _LARGEST = MOST_BYTES // 4
@@ -75,7 +75,8 @@ class Cache:
         """What is kept under a key; None where nothing is, or nothing that is whole."""
         path = self._path(key)
         try:
-            entry = _unpacked(path.read_bytes())
+            with path.open("rb") as file:
+                entry = _unpacked(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -89,16 +90,15 @@ class Cache:
 
     def write(self, key: str, entry: Entry) -> None:
         """Keep something under a key, in one step; where that is not possible, do without."""
-        packed = _packed(entry)
-        if len(packed) > min(_LARGEST, self.most):
-            log.debug("%s bytes are too many for the cache", len(packed))
+        if len(entry.data) > min(_LARGEST, self.most):
+            log.debug("%s bytes are too many for the cache", len(entry.data))
             return
         temporary = None
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".", dir=self.folder)
             with os.fdopen(handle, "wb") as file:
-                file.write(packed)
+                file.writelines(_packed(entry))
             os.replace(temporary, self._path(key))
             temporary = None
             self._make_room()
@@ -147,25 +147,33 @@ def _remove(path: Path) -> None:
         log.debug("cannot remove %s: %s", path, error)
 
 
-def _packed(entry: Entry) -> bytes:
-    """Magic, length of the head, head, data; and the checksum of all of it."""
+def _packed(entry: Entry) -> list[bytes]:
+    """Magic, length of the head, head, data, and the checksum of all of it; data is not copied."""
     head = json.dumps(entry.facts).encode()
-    body = b"".join((_MAGIC, len(head).to_bytes(8, "little"), head, entry.data))
-    return body + zlib.crc32(body).to_bytes(4, "little")
+    parts = [_MAGIC, len(head).to_bytes(8, "little"), head, entry.data]
+    return [*parts, _checksum(parts)]
 
 
-def _unpacked(packed: bytes) -> Entry:
-    start = len(_MAGIC) + 8
-    view = memoryview(packed)
-    if len(packed) < start + 4 or not packed.startswith(_MAGIC):
+def _unpacked(file: BinaryIO) -> Entry:
+    magic, length = file.read(len(_MAGIC)), file.read(8)
+    left = os.fstat(file.fileno()).st_size - file.tell() - 4
+    size = int.from_bytes(length, "little")
+    if magic != _MAGIC or not 0 <= size <= left:
         raise ValueError("not an entry")
-    if zlib.crc32(view[:-4]) != int.from_bytes(view[-4:], "little"):
+    head, data = file.read(size), file.read(left - size)
+    if file.read() != _checksum([magic, length, head, data]):
         raise ValueError("its checksum does not hold")
-    stop = start + int.from_bytes(view[len(_MAGIC) : start], "little")
-    facts = json.loads(bytes(view[start:stop]))
+    facts = json.loads(head)
     if not isinstance(facts, dict):
         raise ValueError("it holds no facts")
-    return Entry(facts, bytes(view[stop:-4]))
+    return Entry(facts, data)
+
+
+def _checksum(parts: list[bytes]) -> bytes:
+    found = 0
+    for part in parts:
+        found = zlib.crc32(part, found)
+    return found.to_bytes(4, "little")
 
 
 def key_of(*parts: Any) -> str:

@@ -6,25 +6,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 
+from igrt.apart import agree
 from igrt.derived import Derived
 from igrt.errors import GaveUp, IgrtError, InputError, InternalError, NonFiniteError
+from igrt.kernels import KernelSet
+from igrt.parts import Staging
+from igrt.quadrature import Scheme
 from igrt.rows import Batching, NotRows
 from igrt.runtime.device import room_on
 from igrt.runtime.lane import buffer_bytes
-from igrt.runtime.paths import Paths
+from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, Plan, plan, require_room
 from igrt.runtime.session import Arena, Session
 from igrt.runtime.unbounded import UNBOUNDED
 from igrt.runtime.usage import Usage
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
-
-_SAME = 1e-3
-"""Relative difference up to which a row gives the same output alone and in a batch: float32 sums
-in another order differ by some 1e-6; a row that leaks into another differs by order one."""
+from igrt.staged import SessionMaker, Staged
 
 _FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
 """Rows of a run of the model alone: as many as the first, unless they take more than the second."""
@@ -36,17 +37,10 @@ networks (benchmarks/memory.py)."""
 _SMALL = 16 << 10
 """Estimated bytes of a row up to which nobody counts: the largest chunk takes some 8 MiB."""
 
+_ENOUGH = 4
+"""Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
+
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-class SessionMaker(Protocol):
-    """Loads a model."""
-
-    def __call__(
-        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
-    ) -> Session:
-        """The session; see `OrtSession` for the options."""
-        ...
 
 
 @final
@@ -119,6 +113,8 @@ class Engine:
         self._measuring = threading.Lock()
         self._usages: dict[Shapes, tuple[int, Usage]] = {}
         self._others: dict[Sweep, Engine] = {}
+        self._stagings: dict[tuple[Shapes, bool], Staging] = {}
+        self._staged: dict[str, Staged] = {}
 
     def under(self, sweep: Sweep) -> Engine:
         """The engine whose gradient graph has other rules; each is made when it is first used."""
@@ -280,14 +276,7 @@ class Engine:
             InputError: If the budget does not suffice for one row per run.
             OutOfMemory: If memory does not suffice for one row.
         """
-        lead = (1,) if self.batched else ()
-        arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
-        shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
-        shapes |= {r: shapes[n] for n, r in self.lean.references.items()}
-        lead = (1,) if self.output_batched else ()
-        shapes[self.lean.cotangent] = (*lead, *paths.cotangents.shape[1:])
-        shapes |= {n: a.shape for n, a in paths.shared.items()}
-        key = tuple(sorted(shapes.items()))
+        key = self._shapes(paths)
 
         def need(usage: Usage) -> Need:
             return Need(
@@ -299,7 +288,7 @@ class Engine:
 
         with self._measuring:
             if key not in self._usages:
-                estimate = _estimate(self.lean.model, shapes)
+                estimate = _estimate(self.lean.model, dict(key))
                 # what is known to be too much is not tried
                 require_room(need(Usage(estimate, 0)), memory)
                 self._usages[key] = estimate, self._usage(paths, estimate, key)
@@ -344,6 +333,79 @@ class Engine:
         found = self.lean.model.fact("usage", count, shapes=key, provider=session.provider)
         session.peaks()
         return Usage(int(_UNSEEN * estimate), 0) if found is None else Usage(*found)
+
+    def _shapes(self, paths: Paths) -> Shapes:
+        """Shape of each input of the gradient graph, with a batch of one row."""
+        lead = (1,) if self.batched else ()
+        arrays = {**{n: x for n, (x, _) in paths.ends.items()}, **paths.others}
+        shapes = {n: (*lead, *a.shape[1:]) for n, a in arrays.items()}
+        shapes |= {r: shapes[n] for n, r in self.lean.references.items()}
+        lead = (1,) if self.output_batched else ()
+        shapes[self.lean.cotangent] = (*lead, *paths.cotangents.shape[1:])
+        shapes |= {n: a.shape for n, a in paths.shared.items()}
+        return tuple(sorted(shapes.items()))
+
+    def staging(self, paths: Paths, *, sums: bool) -> Staging:
+        """What of the gradient graph would run at the ends of paths only, or on sums over them.
+
+        Args:
+            paths: The paths; their sizes decide.
+            sums: Whether sums over the paths are all that is asked for.
+        """
+        key, lean = (self._shapes(paths), sums), self.lean
+        with self._lock:
+            if key not in self._stagings:
+                options = {
+                    "shapes": dict(key[0]),
+                    "moving": list(self.wrt),
+                    "shared": sorted(paths.shared),
+                    "late": [lean.cotangent, *lean.references.values()],
+                    "gradients": dict(lean.gradients),
+                    "batched": self.batched,
+                    "any_rows": self.most_rows is None,
+                    "sums": sums,
+                }
+                found = lean.model.fact("staging", lambda: _staging(lean.model, options), **options)
+                self._stagings[key] = Staging.of(found)
+            return self._stagings[key]
+
+    def integrals(
+        self,
+        paths: Paths,
+        owner: Array,
+        scheme: Scheme,
+        kernels: KernelSet,
+        run: dict[str, Any],
+        planned: Plan,
+    ) -> Integrals | None:
+        """What paths come to with the gradient graph in parts; None where that does not serve.
+
+        Args:
+            paths: The paths.
+            owner: Example of each baseline, [rows of the baselines] int64.
+            scheme: Where to evaluate, and when to stop.
+            kernels: Path and accumulation kernels.
+            run: Further arguments of `igrt.runtime.points.Points`.
+            planned: What may be taken: with the whole graph, and in all.
+        """
+        few = len(scheme.stages[0].alphas) < _ENOUGH
+        if few or paths.references:
+            return None
+        if self.gradient.provider != "CPUExecutionProvider":  # sums stay on the device there
+            return None
+        staging = self.staging(paths, sums=scheme.tolerance is None)
+        if not staging.pays:
+            return None
+        split, model = repr(staging.parts), self.lean.model
+        with self._lock:
+            if split not in self._staged:
+                several = self.batched and self.most_rows is None
+                self._staged[split] = Staged(model, staging.parts, self.session, several=several)
+            staged = self._staged[split]
+        try:
+            return staged.integrals(staging, paths, owner, scheme, kernels, run, planned)
+        except NonFiniteError:  # the whole graph says where it begins, or that it does not matter
+            return None
 
 
 def open_engine(
@@ -399,6 +461,18 @@ def open_engine(
     return together
 
 
+def _staging(model: Derived, options: dict[str, Any]) -> dict[str, Any]:
+    from igrt.stage.sized import sized_graph
+    from igrt.stage.split import choose
+
+    given = dict(options)
+    sums, gradients = given.pop("sums"), given.pop("gradients")
+    shapes = given.pop("shapes")
+    shapes |= {g: shapes[n] for n, g in gradients.items()}
+    graph = sized_graph(model.proto, shapes, **given)
+    return choose(graph, tuple(gradients.values()), sums=sums).staging.listed()
+
+
 def _estimate(model: Derived, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Estimated bytes that a row takes."""
 
@@ -451,13 +525,4 @@ def _agree(together: Engine, feeds: Feeds, alone: Array) -> bool:
         return False
 
 
-def agree(found: Array, alone: Array) -> bool:
-    """Whether rows that were run together have the outputs of each alone."""
-    finite = np.isfinite(alone)
-    if found.shape != alone.shape or not np.array_equal(finite, np.isfinite(found)):
-        return False
-    scale = float(np.abs(alone[finite]).max(initial=0.0))
-    return bool(np.allclose(found[finite], alone[finite], rtol=_SAME, atol=_SAME * scale))
-
-
-__all__ = ["Engine", "GradientGraph", "agree", "open_engine"]
+__all__ = ["Engine", "GradientGraph", "open_engine"]

@@ -16,23 +16,24 @@ import numpy as np
 import igrt
 from igrt import baselines as baseline_values
 from igrt import methods, targets
+from igrt.apart import agree, rows_apart
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, of_any_example
 from igrt.cache import CacheLike
 from igrt.derived import Derived, derived
-from igrt.engine import Engine, GradientGraph, agree, open_engine
+from igrt.engine import Engine, GradientGraph, open_engine
 from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
 from igrt.feeds import example_feeds
 from igrt.kernels import select
 from igrt.methods import Method
-from igrt.placed import Ends, Placed, probes, rows_apart
+from igrt.placed import Ends, Placed, probes
 from igrt.precision import Rounding, check, ranging
 from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
 from igrt.rows import Batching, NotRows, batching
 from igrt.runtime import cuda, inside, sample, stream
 from igrt.runtime.lane import LaneMaker, Output
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import Keeping, require_positive
+from igrt.runtime.plan import Keeping, Plan, require_positive
 from igrt.runtime.points import Points
 from igrt.runtime.providers import Cuda
 from igrt.runtime.session import Arena, OrtSession, Session
@@ -73,6 +74,8 @@ class Explainer:
         UnsupportedOperator: If operators on the way have no gradient rule; all are named.
         NoGradientPath: If the gradient would be zero by construction.
     """
+
+    _staging = True  # what tests and benchmarks compare with when it is not so
 
     def __init__(
         self,
@@ -170,6 +173,34 @@ class Explainer:
         with suppress(NonFiniteError):  # from made-up inputs; how rows go in is known by then
             return self._placed(inputs, None).engine.note
         return "" if self._engine is None else self._engine.note
+
+    def staging_of(self, inputs: Feeds | Any) -> dict[str, str]:
+        """What would run only at the ends of paths of some inputs, or on sums over them, in words.
+
+        Returns:
+            For ``adaptive`` rules, which need the gradient at every point, and for ``fixed`` ones,
+            which need sums only.
+        """
+        placed = self._placed(inputs, None)
+        ends, engine = placed.ends, placed.engine
+        paths = Paths(
+            inputs=ends.inputs,
+            baselines=ends.baselines,
+            example=np.arange(1),
+            baseline=np.arange(1),
+            cotangents=np.zeros_like(placed.outputs[:1]),
+            others=ends.others,
+            shared=ends.shared,
+            batched=engine.batched,
+            output_batched=engine.output_batched,
+            change=np.zeros(1),
+            references=engine.lean.references,
+        )
+        if engine.lean.constant:
+            note = "nothing to stage: the gradient is the same at all points"
+            return {"adaptive": note, "fixed": note}
+        found = {"adaptive": False, "fixed": True}
+        return {n: engine.staging(paths, sums=sums).note for n, sums in found.items()}
 
     def explain(
         self,
@@ -306,9 +337,12 @@ class Explainer:
         planned = engine.plan(paths, keeping, self._memory, internal_batch_size)
         run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with ranging(self._precision), engine.locating():
-            found = self._integrals(
-                engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
-            )
+            found = self._in_parts(engine, paths, ends.owner, scheme, run, planned)
+            staged = found is not None
+            if found is None:
+                found = self._integrals(
+                    engine, paths, begin, scheme, placed.shown, run, planned.keep_bytes
+                )
             found, rounding = self._with_rounding(engine, paths, found, placed.shown, run)
         values, error, evaluations = _averaged(found, sets, rows)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
@@ -337,6 +371,7 @@ class Explainer:
                 chunk=found.chunk,
                 plan=planned.facts(),
                 batching=engine.note,
+                staged=engine.staging(paths, sums=scheme.tolerance is None).note if staged else "",
                 **rounding,
                 **({"cuda": self._on_cuda} if self._on_cuda else {}),
             ),
@@ -347,6 +382,20 @@ class Explainer:
             batched=keep,
             display=display,
         )
+
+    def _in_parts(
+        self,
+        engine: Engine,
+        paths: Paths,
+        owner: Array,
+        scheme: Scheme | Sampling | InnerScheme,
+        run: dict[str, Any],
+        planned: Plan,
+    ) -> Integrals | None:
+        """The same with the gradient graph in parts, where that serves."""
+        if not isinstance(scheme, Scheme) or not self._staging or self._precision != "float32":
+            return None
+        return engine.integrals(paths, owner, scheme, select("auto"), run, planned)
 
     def _integrals(
         self,
@@ -559,6 +608,9 @@ class Explainer:
         options = Cuda(tf32=self._precision == "tf32")
         if device is not None:
             options = replace(options, stream=device.address, graph=True)
+        if self._memory is not None and not self._loaded.facts["external"]:
+            # a budget is for what comes beside the loaded model
+            options = replace(options, memory=self._memory + len(model.data))
         opened = self._session(model, options=options, arena=arena, recorded=recorded)
         on_cuda = opened.provider == "CUDAExecutionProvider"
         if self._precision == "tf32" and not on_cuda:

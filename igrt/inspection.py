@@ -15,7 +15,7 @@ from igrt.graph import Graph, load
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.source import ModelLike
-from igrt.specs import Array, TensorSpec
+from igrt.specs import Array, Feeds, TensorSpec
 from igrt.vjp import advice
 from igrt.vjp.ends import default_sources
 from igrt.vjp.survey import missing_rules, survey
@@ -54,7 +54,7 @@ def inspect(model: ModelLike) -> dict[str, Any]:
         "operators": dict(operators.most_common()),
         "explainable": _explainable(graph),
         "quantised": is_quantised(proto),
-        "rows": _rows(model, graph),
+        **_tried(model, graph),
     }
 
 
@@ -114,23 +114,33 @@ def _said(verdict: str, because: list[str] | None = None, instead: str = "") -> 
     return said | {"instead": instead} if instead else said
 
 
-def _rows(model: ModelLike, graph: Graph) -> str:
-    """Whether rows of a batch are independent, tried on random inputs."""
+def _tried(model: ModelLike, graph: Graph) -> dict[str, Any]:
+    """Whether rows of a batch are independent, and what is staged, tried on random inputs."""
     rng = np.random.default_rng(0)
     try:
         explainer = Explainer(model, provider="cpu")
     except InputError as error:
-        return f"not tried ({error.message.splitlines()[0]})"
+        return {"rows": f"not tried ({error.message.splitlines()[0]})", "staging": {}}
     except IgrtError:
-        return "not tried, as nothing can be explained by default"
+        return {"rows": "not tried, as nothing can be explained by default", "staging": {}}
     for size in _UNKNOWN_SIZES:
         try:
-            return explainer.batching_of({s.name: _random(s, rng, size) for s in graph.inputs})
+            inputs = {s.name: _random(s, rng, size) for s in graph.inputs}
+            rows = explainer.batching_of(inputs)
         except InputError as error:
             reason = error.message.splitlines()[0]
         except IgrtError:  # a size that does not fit the model's own
             reason = f"inputs with {', '.join(map(str, _UNKNOWN_SIZES))} along open axes do not run"
-    return f"not tried ({reason})"
+        else:
+            return {"rows": rows, "staging": _staging(explainer, inputs)}
+    return {"rows": f"not tried ({reason})", "staging": {}}
+
+
+def _staging(explainer: Explainer, inputs: Feeds) -> dict[str, str]:
+    try:
+        return explainer.staging_of(inputs)
+    except IgrtError:  # infinite for made-up inputs
+        return {}
 
 
 def _random(spec: TensorSpec, rng: np.random.Generator, size: int) -> Array:

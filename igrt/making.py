@@ -18,9 +18,10 @@ from igrt.graph.normalize import normalize
 from igrt.graph.normalize.bfloat16 import widen_ends
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.graph.prune import prune
+from igrt.parts import Parts
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
-from igrt.stage import constant_gradient, free_batch, smooth
+from igrt.stage import constant_gradient, free_batch, is_smooth, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
 from igrt.vjp import advice
@@ -118,13 +119,22 @@ def gradients(
         "fed": [s.name for s in Graph(lean).inputs],
         "constant": constant_gradient(lean, wrt),
         "constant_from_zero": constant_gradient(lean, wrt, from_zero=True),
-        "smooth": smooth(model, wrt),
+        "smooth": is_smooth(model, wrt),
     }
 
 
 def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) -> Made:
     """A gradient graph with its products in float16."""
     return narrowed(model, cotangent, gradients), {}
+
+
+def staged(model: onnx.ModelProto, *, parts: Mapping[str, Any], name: str) -> Made:
+    """A part of a gradient graph that is split along paths."""
+    part = split.part(model, Parts(**parts), name)
+    return part, {
+        "fed": [i.name for i in part.graph.input],
+        "gives": [o.name for o in part.graph.output],
+    }
 
 
 def _listed(spec: TensorSpec) -> list[Any]:
@@ -141,4 +151,5 @@ __all__ = [
     "normal",
     "pruned",
     "ranked",
+    "staged",
 ]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from igrt.engine import Engine, agree
+from igrt.engine import Engine
 from igrt.rows import Batching
-from igrt.runtime.session import Session
 from igrt.specs import Array, Feeds
 
 
@@ -88,21 +86,9 @@ def probes(ends: Ends) -> dict[str, Array]:
     return first | {n: np.stack([a[0], a[0]]) for n, a in ends.others.items()}
 
 
-def rows_apart(session: Session, outputs: Sequence[str], probe: Feeds, shared: Feeds) -> bool:
-    """Whether two rows of some tensors are in a batch what each is alone."""
-    together, *alone = (
-        session.run(list(outputs), {**shared, **{n: a[part] for n, a in probe.items()}})
-        for part in (slice(0, 2), slice(0, 1), slice(1, 2))
-    )
-    return all(
-        a.ndim and len(a) == 1 and agree(t, np.concatenate([a, b]))
-        for t, a, b in zip(together, *alone, strict=True)
-    )
-
-
 def _probe(x: Array, b: Array) -> Array:
     """Two rows on the path: its end and its middle."""
     return np.stack([x, (0.5 * (x.astype(np.float64) + b)).astype(x.dtype)])
 
 
-__all__ = ["Ends", "Placed", "probes", "rows_apart"]
+__all__ = ["Ends", "Placed", "probes"]

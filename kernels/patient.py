@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, final
 
 from . import KernelSet, select
@@ -58,7 +59,9 @@ class Patient:
             with self._lock:
                 self._left -= time.thread_time() - start
                 if self._left <= 0:
-                    self._chosen = self._later()
+                    # without the memory for Numba go on in NumPy
+                    with suppress(MemoryError, OSError, ImportError):
+                        self._chosen = self._later()
 
 
 _OF_THE_PROCESS = Patient(select("reference"), lambda: select("cpu"))

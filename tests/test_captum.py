@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ["digits_cnn", "breast_cancer_mlp", "inception_cifar"]
 TOKEN_NAMES = ["sst2_attention", "trec_cnn"]
+GRAPH_NAME = "tox21_graph"
 # The bound, in the L1 norm. Both sides compute in float32 (1e-7 per operation through some
 # dozens of layers); single elements may differ more where a ReLU or a maximum is decided by the
 # last bit, which the norm averages out.
@@ -84,7 +85,26 @@ def test_tokens_equal_to_captum_of_the_embedding(name):
         assert np.abs(values[row] - expected).sum() <= RELATIVE * np.abs(expected).sum()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_three_inputs_of_a_graph_equal_to_captum():
+    folder = MODELS / GRAPH_NAME
+    explainer = igrt.Explainer(folder / f"{GRAPH_NAME}.onnx", provider="cpu")
+    feeds = {s.name: np.load(folder / "inputs" / f"{s.name}.npy")[:3] for s in explainer.inputs}
+    ours = explainer.explain(feeds, target="top1", n_steps=50, rule="gauss_legendre")
+    theirs = captum_attr.IntegratedGradients(twins("graph_twins").load_twin(GRAPH_NAME)).attribute(
+        tuple(torch.from_numpy(x) for x in feeds.values()),
+        target=list(ours.target),
+        n_steps=50,
+        method="gausslegendre",
+        internal_batch_size=len(ours.target),
+    )
+    for name, expected in zip(feeds, theirs, strict=True):
+        for row, values in enumerate(expected.numpy()):
+            error = np.abs(ours.values[name][row] - values).sum()
+            assert error <= RELATIVE * np.abs(values).sum(), name
+
+
 def test_every_shipped_model_of_torch_is_compared():
     manifest = json.loads((MODELS / "MANIFEST.json").read_text(encoding="utf-8"))
     of_torch = [name for name, entry in manifest.items() if "torch" in entry["made_with"]]
-    assert sorted(of_torch) == sorted([*NAMES, *TOKEN_NAMES])
+    assert sorted(of_torch) == sorted([*NAMES, *TOKEN_NAMES, GRAPH_NAME])

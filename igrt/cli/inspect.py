@@ -42,8 +42,15 @@ def inspect(model: Path, as_json: bool) -> None:
             "quantised: gradients pass straight through the rounding inside the range; "
             "dequantise takes it out",
         ]
-    lines += ["", f"rows of a batch: {report['rows']}"]
+    lines += ["", f"rows of a batch: {report['rows']}", *_staging(report["staging"])]
     click.echo(printable("\n".join(lines)))
+
+
+def _staging(notes: dict[str, str]) -> list[str]:
+    """What is staged, in one line where it is the same for all rules."""
+    if len(set(notes.values())) < 2:
+        return [f"staging: {n}" for n in list(notes.values())[:1]]
+    return [f"staging, {rules} rules: {note}" for rules, note in notes.items()]
 
 
 def _few(lines: list[str], what: str) -> list[str]:

@@ -21,7 +21,8 @@ def skeleton(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> G
 
     Args:
         model: Model with its nodes in topological order.
-        shapes: Shape of each input by name; others keep the declared one.
+        shapes: Shape of each input by name, and of outputs where known; other inputs keep the
+            declared one.
     """
     bare = onnx.ModelProto(ir_version=model.ir_version)
     bare.opset_import.extend(model.opset_import)
@@ -46,9 +47,20 @@ def skeleton(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> G
             del fixed.type.tensor_type.shape.dim[:]
             for size in shapes[info.name]:
                 fixed.type.tensor_type.shape.dim.add().dim_value = size
-    for info in model.graph.output:  # declared with a symbolic batch, which a size contradicts
-        graph.output.add(name=info.name)
+    for info in model.graph.output:
+        graph.output.append(_sized(info, shapes.get(info.name)))
     return Graph(bare)
+
+
+def _sized(info: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
+    """An output with its shape; without one that is not known, as a symbolic batch is not."""
+    fixed = onnx.ValueInfoProto(name=info.name)
+    fixed.type.tensor_type.elem_type = info.type.tensor_type.elem_type
+    if shape is not None:
+        fixed.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
+        for size in shape:
+            fixed.type.tensor_type.shape.dim.add().dim_value = size
+    return fixed
 
 
 __all__ = ["skeleton"]

@@ -102,7 +102,7 @@ class HostGradients:
     def __init__(self, displacement: Array, kernels: KernelSet | None = None) -> None:
         self._displacement = displacement.astype(np.float64)
         self._kernels = kernels or select("auto")
-        self._kept: list[Array] = []
+        self._blocks: list[Array] = []
         self._rules: list[Array] = []
         self._room = np.empty_like(self._displacement)
         self._still = np.flatnonzero(self._displacement == 0)
@@ -120,13 +120,13 @@ class HostGradients:
 
     def nested(self, gradients: Sequence[Array]) -> tuple[Figures, Figures]:
         """Take those that complete a nested rule."""
-        self._kept += [self._finite(g) for g in gradients]
-        nodes = len(self._kept)
+        self._blocks.append(self._finite(np.asarray(gradients)))
+        nodes = sum(len(b) for b in self._blocks)
         # a new one each time: its end nodes are all others' neighbours
         self._trapezoid = Trapezoid(self._trapezoid.scale, self._kernels)
-        self._trapezoid.build(patterson_nodes(nodes), self._kept)
+        self._trapezoid.build(patterson_nodes(nodes), [g for b in self._blocks for g in b])
         sizes = [(nodes + 1 >> k) - 1 for k in ((0,) if self._rules else (2, 1, 0))]
-        self._rules = [*self._rules, *(self._sum(n) for n in sizes)][-3:]
+        self._rules = [*self._rules, *self._sums(nodes, sizes)][-3:]
         coarse, middle, fine = self._rules
         near = self._norm(np.subtract(fine, middle, out=self._room))
         far = self._norm(np.subtract(middle, coarse, out=self._room))
@@ -135,9 +135,10 @@ class HostGradients:
 
     def insert(self, alphas: Sequence[float], gradients: Sequence[Array]) -> Figures:
         """Take those at further nodes; the nested rules are over."""
-        self._kept, self._rules = [], []
-        for alpha, gradient in zip(alphas, gradients, strict=True):
-            self._trapezoid.insert(alpha, self._finite(gradient))
+        self._blocks, self._rules = [], []
+        block = self._finite(np.asarray(gradients))
+        for alpha, gradient in zip(alphas, block, strict=True):
+            self._trapezoid.insert(alpha, gradient)
         return self._by_trapezoid()
 
     def size(self, node: int) -> float:
@@ -157,24 +158,24 @@ class HostGradients:
     def _norm(self, mean: Array) -> float:
         return dot(np.abs(mean, out=self._room), self._trapezoid.scale)
 
-    def _sum(self, nodes: int) -> Array:
-        """Mean by the nested rule of so many nodes."""
-        total: Array = np.zeros(len(self._displacement))
-        row = np.zeros(1, np.int64)
-        weights = patterson_weights(nodes).reshape(-1, 1, 1)
-        for weight, gradient in zip(weights, self._kept, strict=False):
-            self._kernels.accumulate(
-                total[np.newaxis, np.newaxis], gradient[np.newaxis], row, weight
-            )
-        return total
+    def _sums(self, nodes: int, sizes: Sequence[int]) -> Array:
+        """Means by the nested rules of so many nodes, [rules, features]."""
+        weights = np.stack([patterson_weights(s, nodes) for s in sizes])
+        sums = np.zeros((1, len(sizes), len(self._displacement)))
+        start = 0
+        for block in self._blocks:
+            part = np.ascontiguousarray(weights[:, start : start + len(block)])
+            self._kernels.accumulate(sums, block, np.zeros(len(block), np.int64), part)
+            start += len(block)
+        return np.asarray(sums[0])
 
-    def _finite(self, gradient: Array) -> Array:
+    def _finite(self, gradients: Array) -> Array:
         """Without the NaN and infinities of features that do not move, which count for nothing."""
-        if np.isfinite(gradient[self._still]).all():
-            return gradient
-        gradient = gradient.copy()
-        gradient[self._still] = 0
-        return gradient
+        if np.isfinite(gradients[:, self._still]).all():
+            return gradients
+        gradients = gradients.copy()
+        gradients[:, self._still] = 0
+        return gradients
 
 
 __all__ = ["Figures", "Gradients", "HostGradients", "doubted"]

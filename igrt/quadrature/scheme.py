@@ -152,12 +152,15 @@ def patterson_nodes(nodes: int) -> list[float]:
     return [float(a) for a in _patterson_unsorted(nodes)[0]]
 
 
-def patterson_weights(nodes: int) -> Array:
-    """Weights of the nested rule in the order of `patterson_nodes`, float64.
+def patterson_weights(nodes: int, among: int) -> Array:
+    """Weights of a nested rule in the order of `patterson_nodes`, [among] float64.
 
-    The midpoint rule, of one node, comes as the first three weights.
+    Args:
+        nodes: Nodes of the rule; the midpoint rule has one.
+        among: Nodes of the finest rule, which has them all.
     """
-    return np.asarray([0.0, 1.0, 0.0]) if nodes == 1 else _patterson_unsorted(nodes)[1]
+    own = np.asarray([0.0, 1.0]) if nodes == 1 else _patterson_unsorted(nodes)[1]
+    return np.pad(own, (0, among - len(own)))
 
 
 @cache

@@ -50,6 +50,7 @@ class Trapezoid:
         """Σ scale·|Δ| between neighbouring nodes."""
         self._variance = np.zeros(len(scale))
         self._room = np.empty(len(scale))
+        self._weights, self._factors, self._pair = np.empty(3), np.empty(3), np.empty(2)
 
     def build(self, alphas: Sequence[float], gradients: Sequence[Array]) -> None:
         """Begin with two nodes or more, in any order; gradients are [features] each."""
@@ -118,17 +119,17 @@ class Trapezoid:
 
         Returns Σ scale·|Δ| of the first to the second node, and of the second to the third.
         """
-        steps = np.empty(2)
+        self._weights[:], self._factors[:] = weights, factors
         self.kernels.refine(
             *(self._gradients[k] for k in nodes),
             self.scale,
-            np.asarray(weights, np.float64),
-            np.asarray(factors, np.float64),
+            self._weights,
+            self._factors,
             self.mean,
             self._variance,
-            steps,
+            self._pair,
         )
-        return steps.tolist()
+        return self._pair.tolist()
 
 
 __all__ = ["Trapezoid", "dot"]

@@ -17,6 +17,9 @@ from igrt.runtime.paths import Paths
 from igrt.runtime.session import OrtSession, Session, full_name
 from igrt.specs import Array
 
+_WHERE = ("cuda", 0)
+"""Kind and number of the device, which are those that Numba and onnxruntime choose."""
+
 Wrap = Callable[[Any, tuple[int, ...], Any], Any]
 """Makes an array of the memory of an OrtValue, in a shape and element type; keeps it alive."""
 
@@ -192,7 +195,7 @@ class Lanes:
             bound = spare.pop() if spare and not shared else None
             bound = bound or OrtBound(
                 session,
-                ("cuda", 0),
+                _WHERE,
                 _wrap(device),
                 inputs=inputs,
                 single=single,

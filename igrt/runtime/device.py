@@ -97,6 +97,23 @@ def device_memory() -> tuple[int, int] | None:
         return None
 
 
+def described() -> str:
+    """The device in words: its name, compute capability and memory.
+
+    Raises:
+        RuntimeError, ImportError: If Numba cannot use one; the message says why.
+    """
+    here = open_device()
+    found = here.numba.get_current_device()
+    name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
+    capability = ".".join(map(str, found.compute_capability))
+    memory = device_memory()
+    room = (
+        "" if memory is None else ", {:.1f} of {:.1f} GiB free".format(*(m / 2**30 for m in memory))
+    )
+    return f"{name}, compute capability {capability}{room}"
+
+
 ONE_CHUNK = 1 << 30
 """Bytes of activations that fill a large device's multiprocessors several times over; beyond, a
 chunk only takes longer. A guess until it is measured (benchmarks/gpu/check.py)."""
@@ -156,4 +173,4 @@ class Ring:
         self._turn = (self._turn + 1) % _DEPTH
 
 
-__all__ = ["ONE_CHUNK", "Device", "Ring", "device_memory", "open_device", "room_on"]
+__all__ = ["ONE_CHUNK", "Device", "Ring", "described", "device_memory", "open_device", "room_on"]

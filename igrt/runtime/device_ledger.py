@@ -188,9 +188,7 @@ class DeviceGradients:
         rules = np.zeros((4, count))
         rules[0], factors = trapezoid(self.alphas)
         for rule, size in enumerate(((count + 1 >> k) - 1 for k in (2, 1, 0)), start=1):
-            weights, own = np.zeros(count), patterson_weights(size)
-            weights[: len(own)] = own
-            rules[rule] = weights[order]
+            rules[rule] = patterson_weights(size, count)[order]
         found, self.steps = self._weigh(rules, factors)
         norm, total, near, far = (float(found[k]) for k in (3, 4, 5, 6))
         return _figures(found), Figures(norm, total, doubted(count, near, far, norm))

@@ -12,6 +12,7 @@ from typing import Any
 from igrt.cache import open_cache
 from igrt.errors import IgrtError
 from igrt.runtime.available import available_memory
+from igrt.runtime.device import described
 from igrt.runtime.ort import INSTALL_HINT, onnxruntime
 
 # y = Identity(x) at opset 13, IR 8, as bytes: this layer does not know onnx
@@ -78,6 +79,8 @@ def _runtime() -> list[dict[str, Any]]:
                 "for NVIDIA cards: pip install 'igrt[gpu]' in an environment without igrt[cpu]",
             )
         )
+    else:
+        findings.append(_device())
     return findings
 
 
@@ -95,6 +98,16 @@ def _provider(name: str) -> dict[str, Any]:
         ok = None if name == "CUDAExecutionProvider" else False
         return _finding(name, ok, f"does not work: {error.message}", error.hint)
     return _finding(name, True, "works")
+
+
+def _device() -> dict[str, Any]:
+    """Whether paths and sums can be on the device as well, with Numba's kernels."""
+    try:
+        return _finding("CUDA kernels", True, f"Numba on {described()}")
+    except Exception as error:  # ImportError, RuntimeError, and what the driver raises
+        reason = str(error).partition("\n")[0]
+        hint = "pip install 'numba-cuda[cu13]'; without it every chunk comes from the host"
+        return _finding("CUDA kernels", None, f"do not work: {reason}", hint)
 
 
 def _kernels() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import cast, final
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Kept:
         self._most = min(MOST, int(_SHARE * total))
         self._room = Room(total, self._most + _BESIDE)
         self._paths: dict[int, tuple[int, AdaptivePath]] = {}
-        self._gradients: dict[int, list[Array]] = {}
+        self._gradients: dict[int, Array] = {}  # those at the points asked for last, [points, …]
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
@@ -109,14 +109,17 @@ class Kept:
         start = 0
         for piece in pieces:
             stop, last = start + len(piece), piece.place + len(piece)
-            kept = np.concatenate([o[start:stop] for o in outputs], axis=1)
-            self._gradients[piece.slot][piece.place : last] = kept
+            np.concatenate(
+                [o[start:stop] for o in outputs],
+                axis=1,
+                out=self._gradients[piece.slot][piece.place : last],
+            )
             start = stop
 
     def next(self, slot: int) -> Piece | None:
         """Where the path is to be evaluated next, unless it is done."""
         number, path = self._paths[slot]
-        path.add(self._gradients[slot])
+        path.add(cast("Sequence[Array]", self._gradients[slot]))  # rows of one array
         if path.wanted:
             return self._piece(slot)
         store(self._points, self._names, number, path, self._found)
@@ -126,7 +129,9 @@ class Kept:
 
     def _piece(self, slot: int) -> Piece:
         number, path = self._paths[slot]
-        self._gradients[slot] = [np.zeros(0)] * len(path.wanted)
+        outputs = self._points.outputs
+        shape = len(path.wanted), sum(o.size for o in outputs)
+        self._gradients[slot] = np.empty(shape, np.result_type(*(o.dtype for o in outputs)))
         return Piece(slot, number, np.asarray(path.wanted, dtype=np.float64))
 
     def _adaptive(self, path: int) -> AdaptivePath:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
 
-from igrt.quadrature import Scheme
+from igrt.quadrature import Scheme, Stage
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -94,6 +94,11 @@ class Ledger(Protocol):
         ...
 
 
+Pullback = Callable[[int, Sequence[Array]], list[Array]]
+"""From sums of what the model gives along a path, [n, features] per output, to those of the
+gradients, [n, features] per attributed tensor; linear."""
+
+
 @final
 class Sums:
     """Weighted sums, for schemes whose nodes are known beforehand.
@@ -104,6 +109,8 @@ class Sums:
         scheme: Where to evaluate, and when to stop.
         found: Where results are stored.
         keep_bytes: Memory for the sums.
+        pullback: What makes sums of gradients of the sums of what the model gives, where that is
+            something else.
     """
 
     def __init__(
@@ -113,7 +120,9 @@ class Sums:
         scheme: Scheme,
         found: Integrals,
         keep_bytes: int,
+        pullback: Pullback | None = None,
     ) -> None:
+        self._pullback = pullback
         self._points, self._names, self._scheme, self._found = points, names, scheme, found
         sizes = [o.size for o in points.outputs]
         per_slot = 8 * scheme.rules * max(1, sum(sizes))
@@ -134,7 +143,11 @@ class Sums:
 
     def add(self, pieces: Sequence[Piece]) -> None:
         """Take the outputs of the last run, at the points of some pieces."""
-        refuse(self._points, self._names, *of_pieces(pieces))
+        if self._pullback is None:
+            refuse(self._points, self._names, *of_pieces(pieces))
+        else:  # what it makes of a number that is none, it cannot undo
+            names = [o.name for o in self._points.outputs]
+            self._points.refuse_unbounded(names, *of_pieces(pieces), None)
         slots = np.repeat([p.slot for p in pieces], [len(p) for p in pieces])
         parts = [p.weights for p in pieces if p.weights is not None]
         weights = np.ascontiguousarray(np.concatenate(parts, axis=1))
@@ -145,6 +158,8 @@ class Sums:
         """The nodes of the next stage, unless the path is done."""
         path, done = self._path[slot], self._stage[slot] + 1
         sums = [of_slots[slot] for of_slots in self._sums]
+        if self._pullback is not None:
+            sums = _pulled_back(self._pullback, path, self._scheme.stages[done - 1], sums)
         if settled(self._points, self._names, self._scheme, path, done, sums, self._found):
             return None
         self._stage[slot] = done
@@ -153,6 +168,21 @@ class Sums:
     def _piece(self, slot: int) -> Piece:
         stage = self._scheme.stages[self._stage[slot]]
         return Piece(slot, self._path[slot], stage.alphas, stage.weights)
+
+
+def _pulled_back(pullback: Pullback, path: int, stage: Stage, sums: Sequence[Array]) -> list[Array]:
+    """Sums of gradients by the rules that a stage ends with, [rules, features] each."""
+    used = [stage.fine] if stage.coarse is None else [stage.fine, stage.coarse]
+    # the difference of two rules itself, which would drown in the rounding of both
+    rows = [np.stack([s[used[0]], *(s[used[0]] - s[k] for k in used[1:])]) for s in sums]
+    found = []
+    for pulled in pullback(path, rows):
+        of_rules = np.zeros((len(sums[0]), pulled.shape[1]))
+        of_rules[used[0]] = pulled[0]
+        for k, gap in zip(used[1:], pulled[1:], strict=True):
+            of_rules[k] = of_rules[used[0]] - gap
+        found.append(of_rules)
+    return found
 
 
 def settled(
@@ -225,4 +255,13 @@ def times_difference(points: Points, name: str, path: int, mean: Array) -> Array
     return out
 
 
-__all__ = ["Ledger", "Piece", "Sums", "of_pieces", "refuse", "settled", "times_difference"]
+__all__ = [
+    "Ledger",
+    "Piece",
+    "Pullback",
+    "Sums",
+    "of_pieces",
+    "refuse",
+    "settled",
+    "times_difference",
+]

@@ -101,6 +101,18 @@ class Integrals:
         values = {n: np.zeros((paths, *shape)) for n, shape in shapes.items()}
         return Integrals(values, np.zeros(paths), np.zeros(paths, dtype=np.int64), chunk)
 
+    @staticmethod
+    def joined(blocks: Sequence[Integrals]) -> Integrals:
+        """Results of paths in blocks, as one."""
+        if len(blocks) == 1:
+            return blocks[0]
+        return Integrals(
+            {n: np.concatenate([b.values[n] for b in blocks]) for n in blocks[0].values},
+            np.concatenate([b.error for b in blocks]),
+            np.concatenate([b.evaluations for b in blocks]),
+            blocks[-1].chunk,
+        )
+
     def store(self, path: int, values: Sequence[Array], error: float, evaluations: int) -> None:
         """Write down the result of a path; values are [features] each."""
         for of_paths, flat in zip(self.values.values(), values, strict=True):

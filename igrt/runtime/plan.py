@@ -20,6 +20,12 @@ SqueezeNet takes 20 ms alone and 46 ms in a chunk of 32 (benchmarks/chunks.py)."
 
 _MOST_ROWS = 256
 
+_SLACK = 1.0625
+"""Memory of a run over that of its tensors: some lies free between them (benchmarks/memory.py)."""
+
+_BESIDE = 6 << 20
+"""Bytes beside everything that is counted: stacks, onnxruntime's own work space, its profile."""
+
 _KEEP_MOST = 512 << 20
 """Most bytes for what is known of the paths in work, however many there are."""
 
@@ -60,9 +66,19 @@ class Need:
     most_rows: int | None = None
 
     @property
+    def row_bytes(self) -> int:
+        """Memory of a row."""
+        return max(1, int(_SLACK * self.row))
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Memory whatever the number of rows."""
+        return int(_SLACK * self.fixed) + _BESIDE
+
+    @property
     def least(self) -> int:
-        """With a single row per run."""
-        return self.fixed + self.row + self.keep.least
+        """Memory with a single row per run."""
+        return self.fixed_bytes + self.row_bytes + self.keep.least
 
 
 @final
@@ -133,14 +149,14 @@ def plan(
         budget = _by_default(need, available_memory() if available is None else available)
     else:
         budget = memory
-    keep, row, spare = need.keep, max(need.row, 1), budget - need.fixed
+    keep, row, spare = need.keep, need.row_bytes, budget - need.fixed_bytes
     fits = max(1, (spare - max(keep.least, min(keep.most, spare // 2))) // row)
     chunk = min(max(1, one_chunk // row), _MOST_ROWS, max(1, keep.rows), fits)
     if internal_batch_size is not None:
         chunk = internal_batch_size if memory is None else min(internal_batch_size, fits)
     chunk = min(chunk, need.most_rows or chunk)
     kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - chunk * row))
-    return Plan(chunk, need.row, need.fixed, kept, budget)
+    return Plan(chunk, row, need.fixed_bytes, kept, budget)
 
 
 def require_room(need: Need, memory: int | None) -> None:

@@ -46,7 +46,7 @@ than the wait."""
 
 
 class Arena(Enum):
-    """How onnxruntime comes by the memory of a run on the CPU (benchmarks/arena.py)."""
+    """How onnxruntime comes by the memory of a run on the CPU (docs/performance.md)."""
 
     RELEASED = "released"
     """Tensor by tensor, and all of it is given back after the run: for runs now and then."""

@@ -10,7 +10,7 @@ from igrt.quadrature import Scheme
 from igrt.runtime.device_lane import DeviceLane
 from igrt.runtime.device_ledger import device_ledger
 from igrt.runtime.kept import Kept, keeps, most_bytes
-from igrt.runtime.ledger import Ledger, Piece, Sums, of_pieces
+from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums, of_pieces
 from igrt.runtime.paths import Integrals, result_bytes
 from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
@@ -25,7 +25,12 @@ def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
 
 
 def integrate(
-    points: Points, names: Sequence[str], scheme: Scheme, *, keep_bytes: int
+    points: Points,
+    names: Sequence[str],
+    scheme: Scheme,
+    *,
+    keep_bytes: int,
+    pullback: Pullback | None = None,
 ) -> Integrals:
     """Integrate the gradient along every path.
 
@@ -37,6 +42,8 @@ def integrate(
         names: Attributed tensors, in the order of the outputs.
         scheme: Where to evaluate, and when to stop.
         keep_bytes: Memory for what is known of the paths in work: sums, or gradients.
+        pullback: What makes sums of gradients of the sums of what the model gives, where that is
+            something else; on the host.
 
     Raises:
         NonFiniteError: If a gradient is NaN or infinite.
@@ -47,7 +54,9 @@ def integrate(
     found = Integrals.empty(len(paths), {n: paths.inputs[n].shape[1:] for n in names}, points.chunk)
     ledger: Ledger
     lane = points.lane
-    if isinstance(lane, DeviceLane):
+    if pullback is not None:
+        ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
+    elif isinstance(lane, DeviceLane):
         ledger = device_ledger(points, names, scheme, found, lane.device, keep_bytes)
     elif scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
         ledger = Kept(points, names, scheme, found, keep_bytes)

@@ -10,17 +10,18 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-_RUN = re.compile(r'"name" :"model_run"')
-_COUNTS = {
-    "peak": re.compile(r'"mem_in_use_peak" : "(-?\d+)"'),
-    "held": re.compile(r'"mem_bytes_in_use" : "(-?\d+)"'),
-    "change": re.compile(r'"mem_in_use_delta" : "(-?\d+)"'),
-}
+_RUN = '"name" :"model_run"'
+"""The event behind those of the nodes of a run."""
+
+_COUNTS = [
+    re.compile(rf'"{name}" : "(-?\d+)"')
+    for name in ("mem_bytes_in_use", "mem_in_use_delta", "mem_in_use_peak")
+]
 
 
 @final
@@ -63,34 +64,36 @@ class Recorder:
         Empty where this onnxruntime does not count them.
         """
         try:
-            return peaks(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            with Path(session.end_profiling()).open(encoding="utf-8") as profile:
+                return peaks(profile)
         except (OSError, UnicodeDecodeError):  # a full disk; do with the estimate
             return []
         finally:
             self._remove()
 
 
-def peaks(profile: str) -> list[int]:
-    """Most bytes in use beside the weights, per run of a profile, in order."""
-    runs = _RUN.split(profile)[:-1]
-    found = [{n: _numbers(c, run) for n, c in _COUNTS.items()} for run in runs]
-    if not found or not all(run["held"] and run["change"] for run in found):
-        return []
-    weights = found[0]["held"][0] - found[0]["change"][0]
-    most, before = [], found[0]["peak"][0]
-    for run in found:
-        # the peak never falls, so it tells of this run only where it has risen; it may have been
-        # higher while the session was made
-        highest = max(run["held"])
-        if run["peak"][-1] > before:
-            highest = max(highest, run["peak"][-1])
-        before = run["peak"][-1]
-        most.append(highest - weights)
+def peaks(profile: Iterable[str]) -> list[int]:
+    """Most bytes in use beside the weights, per run of a profile, in order.
+
+    Args:
+        profile: Its lines, an event each.
+    """
+    weights: int | None = None
+    most: list[int] = []
+    held, highest, before = 0, 0, 0
+    for line in profile:
+        counts = [pattern.search(line) for pattern in _COUNTS]
+        if _RUN in line and weights is not None:
+            # the peak never falls, so it tells of this run only where it has risen; it may have
+            # been higher while the session was made
+            most.append(max(held, highest if highest > before else 0) - weights)
+            held, before = 0, highest
+        elif all(counts):
+            in_use, change, peak = (int(c[1]) for c in counts if c)
+            if weights is None:
+                weights, before = in_use - change, peak
+            held, highest = max(held, in_use), peak
     return most
-
-
-def _numbers(pattern: re.Pattern[str], text: str) -> Sequence[int]:
-    return [int(n) for n in pattern.findall(text)]
 
 
 __all__ = ["Recorder", "Usage", "peaks"]

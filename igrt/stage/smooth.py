@@ -36,7 +36,7 @@ _FLOATS = frozenset(elem_type(t) for t in ("float16", "float32", "float64", "bfl
 _GATES = frozenset("Affine Sigmoid Softplus Tanh".split())
 
 
-def smooth(model: onnx.ModelProto, wrt: Collection[str]) -> bool:
+def is_smooth(model: onnx.ModelProto, wrt: Collection[str]) -> bool:
     """Whether every operator that the attributed tensors reach is known to be analytic.
 
     Args:
@@ -82,4 +82,4 @@ def _analytic(node: onnx.NodeProto, touched: list[int]) -> bool:
     return op in _ANALYTIC or (op in _LINEAR and touched == [0])
 
 
-__all__ = ["smooth"]
+__all__ = ["is_smooth"]

@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 
 from igrt import targets
+from igrt.apart import agree
 from igrt.baselines import as_list
 from igrt.derived import Derived
-from igrt.engine import Engine, agree
+from igrt.engine import Engine
 from igrt.errors import IgrtError, InputError
 from igrt.explainer import Explainer
 from igrt.graph.load import Source, external_files

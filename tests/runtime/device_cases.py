@@ -18,10 +18,11 @@ from igrt.kernels import select
 from numba import cuda as _numba
 from onnx import numpy_helper
 
+import igrt
 from igrt.errors import NonFiniteError, OutOfMemory
 from igrt.graph import serialise
 from igrt.quadrature import HostGradients, Sampling, scheme_for
-from igrt.runtime import device_ledger
+from igrt.runtime import cuda, device_ledger
 from igrt.runtime.cuda import OrtBound
 from igrt.runtime.device import Device
 from igrt.runtime.device_lane import DeviceLane, fed
@@ -302,6 +303,30 @@ def test_a_model_of_onnxruntimes_gives_what_it_gives_on_the_host(steps: int | No
     # points agree to the last bit of float32 or one more; onnxruntime's kernels see other batches
     np.testing.assert_allclose(found[0].values["x"], found[1].values["x"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found[0].error, found[1].error, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [5, None])
+def test_a_whole_explanation_on_the_device(
+    steps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    feeds = {n: rng.normal(size=s).astype(np.float32) for n, s in (("x", (3, 2, 3)), ("c", (3, 4)))}
+    feeds["s"] = rng.normal(size=4).astype(np.float32)
+    options: dict[str, Any] = {"target": 1, "n_steps": steps, "tolerance": 0.5}
+    host = igrt.explain(network(), feeds, wrt=["x"], provider="cpu", **options)
+    # the CPU stands for the device, with its memory in the simulator's hands
+    monkeypatch.setattr(OrtSession, "provider", property(lambda self: "CUDAExecutionProvider"))
+    monkeypatch.setattr(Device, "address", 0)
+    monkeypatch.setattr(cuda, "opened", lambda provider: (device(), ""))
+    monkeypatch.setattr(cuda, "_WHERE", ("cpu", 0))
+    monkeypatch.setattr(cuda, "_wrap", lambda device: wrap)
+    explainer = igrt.Explainer(network(), wrt=["x"], provider="cpu")
+    for _ in range(2):  # the second call takes the buffers of the first
+        found = explainer.explain(feeds, internal_batch_size=4, **options)
+        assert found.provenance["cuda"]["path"] == "on the device"
+        assert found.evaluations.tolist() == host.evaluations.tolist()
+        # see above
+        np.testing.assert_allclose(found.values["x"], host.values["x"], rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_without_a_batch_axis_is_bound_as_it_is() -> None:

@@ -73,6 +73,23 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["hint"] == "pip install pillow"
 
 
+def test_a_wheel_for_cuda_on_a_machine_without_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> str:
+        raise RuntimeError("kernels for cuda need a CUDA device, and Numba finds none\n\nmore")
+
+    monkeypatch.setattr(real, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(doctor, "described", broken)
+    found = finding("CUDA kernels")
+    assert found["ok"] is None
+    assert found["text"] == "do not work: kernels for cuda need a CUDA device, and Numba finds none"
+    assert "numba-cuda" in found["hint"]
+    monkeypatch.setattr(doctor, "described", lambda: "NVIDIA H200, compute capability 9.0")
+    assert (finding("CUDA kernels")["ok"], finding("CUDA kernels")["text"]) == (
+        True,
+        "Numba on NVIDIA H200, compute capability 9.0",
+    )
+
+
 def test_no_cuda_in_the_wheel_is_for_information(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "get_available_providers", lambda: [CPU])
     found = finding(CUDA)

@@ -1,11 +1,13 @@
 """Room for gradients: no path waits for ever, and no more is taken than there is."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igrt.runtime.kept import Room
 
 
+# a loaded machine takes longer than hypothesis allows
+@settings(deadline=None)
 @given(
     st.integers(1, 20),
     st.integers(0, 40),

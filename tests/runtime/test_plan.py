@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from igrt.errors import InputError
@@ -12,6 +12,13 @@ from igrt.runtime import plan as module
 from igrt.runtime.plan import Keeping, Need, Plan, in_words, plan, require_positive
 
 MIB, GIB = 1 << 20, 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is all there is, so that figures are round."""
+    monkeypatch.setattr(module, "_SLACK", 1.0)
+    monkeypatch.setattr(module, "_BESIDE", 0)
 
 
 def needed(**options: Any) -> Need:
@@ -65,6 +72,7 @@ def test_what_one_does_not_need_the_other_may_have() -> None:
     }
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     row=st.integers(0, 1 << 34),
     fixed=st.integers(0, 1 << 34),
@@ -78,11 +86,17 @@ def test_a_budget_is_kept(
     row: int, fixed: int, least: int, more: int, rows: int, spare: int, wanted: int | None
 ) -> None:
     need = needed(row=row, fixed=fixed, least=least, most=least + more, rows=rows)
-    # a row of no bytes is taken for one of one
-    memory = max(1, fixed + max(row, 1) + least) + spare
+    memory = need.least + spare
     found = plan(need, memory=memory, internal_batch_size=wanted)
     assert 1 <= found.chunk and found.peak <= memory
     assert least <= found.keep_bytes <= max(least, need.keep.most)
+
+
+def test_there_is_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SLACK", 1.25)
+    monkeypatch.setattr(module, "_BESIDE", MIB)
+    found = plan(needed(fixed=4 * MIB, least=MIB), memory=20 * MIB)
+    assert found == Plan(10, 5 * MIB // 4, 6 * MIB, MIB, 20 * MIB)
 
 
 def test_a_budget_too_small_for_one_row_is_refused_with_what_it_takes() -> None:

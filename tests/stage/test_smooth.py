@@ -3,7 +3,7 @@
 import onnx.parser
 import pytest
 
-from igrt.stage import smooth
+from igrt.stage import is_smooth
 
 
 def model(body, more=""):
@@ -27,7 +27,7 @@ def model(body, more=""):
     ],
 )
 def test_analytic_operators_make_a_smooth_model(body):
-    assert smooth(model(body, ", float[N,4] c"), ["x"])
+    assert is_smooth(model(body, ", float[N,4] c"), ["x"])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_analytic_operators_make_a_smooth_model(body):
     ],
 )
 def test_a_kink_a_step_and_what_is_unknown_do_not(body):
-    assert not smooth(model(body, ", float[N,4] c"), ["x"])
+    assert not is_smooth(model(body, ", float[N,4] c"), ["x"])
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_recurrent_cells_are_as_smooth_as_their_gates(attributes, expected):
         f"float[1,3,3] r) => (float[T,1,N,3] y) "
         f"{{ y = RNN<{attributes} hidden_size = 3>(x, w, r) }}"
     )
-    assert smooth(made, ["x"]) is expected
+    assert is_smooth(made, ["x"]) is expected
