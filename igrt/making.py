@@ -24,6 +24,7 @@ from igrt.specs import Sweep, TensorSpec
 from igrt.stage import constant_gradient, free_batch, is_smooth, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
+from igrt.stage.lower import lower
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 
@@ -128,6 +129,11 @@ def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) ->
     return narrowed(model, cotangent, gradients), {}
 
 
+def lowered(model: onnx.ModelProto) -> Made:
+    """A gradient graph as onnxruntime runs it fastest."""
+    return lower(model), {}
+
+
 def staged(model: onnx.ModelProto, *, parts: Mapping[str, Any], name: str) -> Made:
     """A part of a gradient graph that is split along paths."""
     part = split.part(model, Parts(**parts), name)
@@ -148,6 +154,7 @@ __all__ = [
     "gradients",
     "half",
     "loaded",
+    "lowered",
     "normal",
     "pruned",
     "ranked",

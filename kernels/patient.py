@@ -18,7 +18,7 @@ from typing import Any, final
 
 from . import KernelSet, select
 
-__all__ = ["PRICE", "Patient", "patient"]
+__all__ = ["PRICE", "Patient", "patient", "settle"]
 
 PRICE = 0.5
 """Seconds of the processor in NumPy before Numba is loaded."""
@@ -52,6 +52,12 @@ class Patient:
             refine=call("refine"),
         )
 
+    def settle(self) -> None:
+        """Change to the other set now."""
+        with self._lock:
+            if self._left > 0:
+                self._left, self._chosen = 0.0, self._later()
+
     def _call(self, name: str, arguments: tuple[Any, ...]) -> None:
         start = time.thread_time()
         getattr(self._chosen, name)(*arguments)
@@ -65,6 +71,11 @@ class Patient:
 
 
 _OF_THE_PROCESS = Patient(select("reference"), lambda: select("cpu"))
+
+
+def settle() -> None:
+    """Load Numba's kernels now: for whoever measures what long work takes."""
+    _OF_THE_PROCESS.settle()
 
 
 def patient() -> KernelSet:

@@ -60,8 +60,8 @@ ALLOWED = {
         *("render", "runtime", "source", "targets"),
     },
     "measure": {
-        *("attribution", "baselines", "derived", "explainer", "graph", "placed", "runtime"),
-        *("targets", "verify"),
+        *("attribution", "baselines", "derived", "explainer", "graph", "kernels", "placed"),
+        *("runtime", "targets", "verify"),
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "measure"),

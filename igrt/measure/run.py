@@ -15,6 +15,7 @@ from igrt.baselines import Baseline
 from igrt.derived import Derived
 from igrt.errors import InputError
 from igrt.explainer import Explainer
+from igrt.kernels.patient import settle
 from igrt.measure.measurement import Measurement
 from igrt.measure.memory import peaks
 from igrt.measure.products import product_flops, product_rate
@@ -90,6 +91,7 @@ def measure(
         torch = Torch(explainer, model, feeds, baselines, threads)
 
     say("explaining once")
+    settle()
     first = explainer.explain(**explained)
     placed = explainer._placed(feeds, baselines)
     chunk = int(first.provenance["chunk"])

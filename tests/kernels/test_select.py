@@ -147,6 +147,19 @@ def test_auto_loads_numba_only_when_numpy_has_taken_its_time() -> None:
     assert run(code) == "auto False True True"
 
 
+def test_what_measures_need_not_wait_for_numba() -> None:
+    code = (
+        "import sys, numpy as np, igrt.kernels as k\n"
+        "from igrt.kernels.patient import settle\n"
+        "auto = k.select('auto')\n"
+        "before = 'numba' in sys.modules\n"
+        "settle()\n"
+        "auto.multiply_difference(*(np.ones((1, 2)) for _ in range(4)))\n"
+        "print(before, 'numba' in sys.modules)"
+    )
+    assert run(code) == "False True"
+
+
 def test_auto_takes_numba_where_it_is_loaded_already() -> None:
     code = "import numba, igrt.kernels as k; print(k.select('auto').name)"
     assert run(code) == "cpu"
