@@ -59,6 +59,7 @@ class GradientGraph:
         fed: Inputs of the graph.
         constant: Whether the gradient is the same everywhere on a straight path.
         constant_from_zero: The same where the path begins at zero.
+        smooth: Whether the model is made of analytic operators.
     """
 
     model: Derived
@@ -70,6 +71,7 @@ class GradientGraph:
     fed: Sequence[str]
     constant: bool
     constant_from_zero: bool
+    smooth: bool
 
 
 @final

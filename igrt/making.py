@@ -21,7 +21,7 @@ from igrt.graph.prune import prune
 from igrt.parts import Parts
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
-from igrt.stage import constant_gradient, free_batch, split
+from igrt.stage import constant_gradient, free_batch, is_smooth, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
 from igrt.stage.lower import lower
@@ -120,6 +120,7 @@ def gradients(
         "fed": [s.name for s in Graph(lean).inputs],
         "constant": constant_gradient(lean, wrt),
         "constant_from_zero": constant_gradient(lean, wrt, from_zero=True),
+        "smooth": is_smooth(model, wrt),
     }
 
 
