@@ -50,6 +50,7 @@ class GradientGraph:
 
     Args:
         model: The graph; its outputs are gradients.
+        lowered: The same as onnxruntime runs it fastest.
         dtype: Element type of the explained output.
         cotangent: Name of the cotangent input, in the shape of that output.
         gradients: Name of the gradient output per attributed tensor.
@@ -58,9 +59,11 @@ class GradientGraph:
         fed: Inputs of the graph.
         constant: Whether the gradient is the same everywhere on a straight path.
         constant_from_zero: The same where the path begins at zero.
+        smooth: Whether the model is made of analytic operators.
     """
 
     model: Derived
+    lowered: Derived
     dtype: str
     cotangent: str
     gradients: Mapping[str, str]
@@ -68,6 +71,7 @@ class GradientGraph:
     fed: Sequence[str]
     constant: bool
     constant_from_zero: bool
+    smooth: bool
 
 
 @final
@@ -136,7 +140,7 @@ class Engine:
                     epsilon=self.sweep.epsilon,
                     also=self.also,
                 )
-                self._lean = GradientGraph(model, **model.facts)
+                self._lean = GradientGraph(model, model.then("lowered"), **model.facts)
             return self._lean
 
     @property
@@ -149,7 +153,7 @@ class Engine:
         with self._lock:
             if self.rounded is None:
                 if self._exact is None:
-                    self._exact = self.session(lean.model, arena=arena, recorded=recorded)
+                    self._exact = self.session(lean.lowered, arena=arena, recorded=recorded)
                 return self._exact
             if self._gradient is None:
                 self._gradient = self.rounded(lean, arena, recorded)
@@ -161,7 +165,7 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._exact is None:
-                self._exact = self.session(lean.model, arena=Arena.HELD)
+                self._exact = self.session(lean.lowered, arena=Arena.HELD)
             return self._exact
 
     def run_forward(self, feeds: Feeds) -> Array:

@@ -299,7 +299,7 @@ class Explainer:
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         if isinstance(scheme, Scheme) and scheme.tolerance is not None:
-            scheme = constant_scheme() if _constant(engine, ends) else scheme
+            scheme = _informed(scheme, engine, ends)
         picked = targets.resolve(target, outputs)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
@@ -694,10 +694,12 @@ def _spec(listed: list[Any]) -> TensorSpec:
     return TensorSpec(name, dtype, None if shape is None else tuple(shape))
 
 
-def _constant(engine: Engine, ends: Ends) -> bool:
-    """Whether one evaluation of the gradient is exact."""
+def _informed(scheme: Scheme, engine: Engine, ends: Ends) -> Scheme:
+    """The adaptive rule, with what the gradient graph tells of the integrand."""
     lean = engine.lean
-    return lean.constant_from_zero if ends.from_zero else lean.constant
+    if lean.constant_from_zero if ends.from_zero else lean.constant:
+        return constant_scheme()
+    return replace(scheme, smooth=lean.smooth)
 
 
 def _scheme(

@@ -21,9 +21,10 @@ from igrt.graph.prune import prune
 from igrt.parts import Parts
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
-from igrt.stage import constant_gradient, free_batch, split
+from igrt.stage import constant_gradient, free_batch, is_smooth, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
+from igrt.stage.lower import lower
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 
@@ -119,12 +120,18 @@ def gradients(
         "fed": [s.name for s in Graph(lean).inputs],
         "constant": constant_gradient(lean, wrt),
         "constant_from_zero": constant_gradient(lean, wrt, from_zero=True),
+        "smooth": is_smooth(model, wrt),
     }
 
 
 def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) -> Made:
     """A gradient graph with its products in float16."""
     return narrowed(model, cotangent, gradients), {}
+
+
+def lowered(model: onnx.ModelProto) -> Made:
+    """A gradient graph as onnxruntime runs it fastest."""
+    return lower(model), {}
 
 
 def staged(model: onnx.ModelProto, *, parts: Mapping[str, Any], name: str) -> Made:
@@ -147,6 +154,7 @@ __all__ = [
     "gradients",
     "half",
     "loaded",
+    "lowered",
     "normal",
     "pruned",
     "ranked",

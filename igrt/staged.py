@@ -62,7 +62,8 @@ class Staged:
 
         def made(name: str, arena: Arena = Arena.RELEASED) -> _Part:
             model = graph.then("staged", parts=asdict(parts), name=name)
-            return _Part(session(model, arena=arena), model.facts["fed"], model.facts["gives"])
+            opened = session(model.then("lowered"), arena=arena)
+            return _Part(opened, model.facts["fed"], model.facts["gives"])
 
         step = made("step", Arena.HELD)
         self.step, self._reads = step.session, step.reads

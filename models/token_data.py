@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from tokenizers.processors import TemplateProcessing
 
 PAD, UNK, BEGIN, END = "[PAD]", "[UNK]", "[BOS]", "[EOS]"  # tokens 0 to 3
-MOST_PIECES = 24  # of a sentence to translate
+MOST_PIECES = 32  # of a sentence to translate
 
 TREC_CLASSES = {
     "ABBR": "abbreviation",

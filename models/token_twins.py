@@ -76,16 +76,17 @@ class TrecCnn(nn.Module):
 
 
 class Sst2Attention(nn.Module):
-    """Two convolutions and attention over the words; GELU makes it smooth.
+    """Two gated convolutions and attention over the words; smooth, and words act on one another.
 
-    x₁ = gelu(conv(x)), x₂ = x₁ + gelu(conv(x₁)), logits = Σ softmax(x₂ v) x₂ W + b.
+    x ← x + a ⊙ σ(b) with (a, b) = conv(x), twice; logits = Σ softmax(x v) x W + b. The gates are
+    the linear units of Dauphin et al. 2017.
     """
 
     def __init__(self, words: int, width: int = 64) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, width, padding_idx=PAD)
-        self.conv1 = nn.Conv1d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv1d(width, 2 * width, 3, padding=1)
+        self.conv2 = nn.Conv1d(width, 2 * width, 3, padding=1)
         self.score = Dense(width, 1)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(width, 2)
@@ -94,8 +95,8 @@ class Sst2Attention(nn.Module):
         """Ids and mask [batch, words] -> logits [batch, 2]: negative, positive."""
         real = attention_mask.to(torch.float32)[:, None]
         x = self.dropout(self.embedding(input_ids)).transpose(1, 2) * real
-        x = F.gelu(self.conv1(x)) * real
-        x = self.dropout(x + F.gelu(self.conv2(x))).transpose(1, 2)
+        x = (x + F.glu(self.conv1(x), 1)) * real
+        x = self.dropout(x + F.glu(self.conv2(x), 1)).transpose(1, 2)
         scores = self.score(x)[..., 0].masked_fill(attention_mask == 0, float("-inf"))
         seen = torch.matmul(torch.softmax(scores, 1)[:, None], x)[:, 0]
         logits: Tensor = self.fc(self.dropout(seen))

@@ -39,7 +39,7 @@ def train(split: datasets.Split, epochs: int, batch: int, seed: int) -> token_tw
     ids, labels = torch.from_numpy(split.feeds["input_ids"]), torch.from_numpy(split.labels)
     network = token_twins.Sst2Attention(token_data.load_tokenizer(NAME).get_vocab_size())
     token_twins.small_embeddings(network.embedding)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         network.train()
@@ -59,7 +59,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=datasets.shared_data())
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

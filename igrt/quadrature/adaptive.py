@@ -12,8 +12,9 @@ from igrt.quadrature.kept import Figures, Gradients
 from igrt.quadrature.scheme import patterson_nodes
 from igrt.specs import Array
 
-_LEVELS = (15, 31, 63)
-"""Nested rules for smooth integrands; one that needs more is better off with local refinement."""
+_LEVELS = (7, 15, 31, 63)
+"""Nested rules for smooth integrands; one that needs more is better off with local refinement. Only
+where the integrand is known to be smooth do the first seven nodes decide."""
 
 _LEAST = 4
 """Most nodes of a round when few are missing."""
@@ -29,11 +30,11 @@ _TRUSTED = 0.1
 class AdaptivePath:
     """Integrates one path to a tolerance, and loses no evaluation.
 
-    Begins with 15 Gauss-Patterson nodes. While nested rules agree better than the trapezoidal rule
-    on the same nodes, as for smooth integrands, the next of them follows. Else gaps are halved
-    where the trapezoidal rule is most likely wrong. The error is at least the completeness gap
-    |Σ displacement·mean - change|, so that a peak that all nodes miss does not go unnoticed: the
-    widest gaps are halved until it is found.
+    Begins with 15 Gauss-Patterson nodes, with 7 where the integrand is known to be smooth. While
+    nested rules agree better than the trapezoidal rule on the same nodes, as for smooth integrands,
+    the next of them follows. Else gaps are halved where the trapezoidal rule is most likely wrong.
+    The error is at least the completeness gap |Σ displacement·mean - change|, so that a peak that
+    all nodes miss does not go unnoticed: the widest gaps are halved until it is found.
 
     Args:
         tolerance: Relative L1 error of scale·mean to stop at.
@@ -41,6 +42,7 @@ class AdaptivePath:
         change: F(x) - F(x'), what displacement·mean sums to; None where that is not known.
         most: Cap on evaluations.
         finest: How close to each end of the path a point is still told apart from it.
+        smooth: Whether the integrand is known to be analytic.
 
     Reference: Patterson, 1968, "The optimum addition of points to quadrature formulae".
     """
@@ -52,14 +54,15 @@ class AdaptivePath:
         change: float | None,
         most: int,
         finest: tuple[float, float] = (_CLOSE, _CLOSE),
+        smooth: bool = False,
     ) -> None:
         self._tolerance, self._change, self._most = tolerance, change, most
         self._finest = finest
         self._gradients = gradients
-        self._level: int | None = 0
+        self._level: int | None = 0 if smooth else 1
         self._doubted: tuple[int, float] | None = None
         self._norm = self._gap = 0.0
-        self.wanted: Sequence[float] = patterson_nodes(_LEVELS[0])
+        self.wanted: Sequence[float] = patterson_nodes(_LEVELS[self._level])
         """Where the gradient is to be evaluated now; empty when the path is done."""
         self.evaluations = 0
         """Gradient evaluations so far."""
@@ -94,7 +97,7 @@ class AdaptivePath:
         if self.error <= limit or room <= 0 or self._in_vain(min(steps, smooth) <= limit):
             return ()
         if self._level is not None:
-            more = smooth <= steps and self._level + 1 < len(_LEVELS)
+            more = self._level == 0 or (smooth <= steps and self._level + 1 < len(_LEVELS))
             if more and _LEVELS[self._level + 1] <= self._most:
                 self._level += 1
                 return patterson_nodes(_LEVELS[self._level])[self.evaluations :]

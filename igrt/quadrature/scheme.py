@@ -48,11 +48,13 @@ class Scheme:
         name: Name of the rule.
         stages: What to evaluate in turn; the first always, another while the estimate is too large.
         tolerance: Relative error at which to stop; None to run all stages.
+        smooth: Whether the integrand is known to be analytic.
     """
 
     name: str
     stages: tuple[Stage, ...]
     tolerance: float | None
+    smooth: bool = False
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -150,9 +152,15 @@ def patterson_nodes(nodes: int) -> list[float]:
     return [float(a) for a in _patterson_unsorted(nodes)[0]]
 
 
-def patterson_weights(nodes: int) -> Array:
-    """Weights of the nested rule in the order of `patterson_nodes`, [nodes] float64."""
-    return _patterson_unsorted(nodes)[1]
+def patterson_weights(nodes: int, among: int) -> Array:
+    """Weights of a nested rule in the order of `patterson_nodes`, [among] float64.
+
+    Args:
+        nodes: Nodes of the rule; the midpoint rule has one.
+        among: Nodes of the finest rule, which has them all.
+    """
+    own = np.asarray([0.0, 1.0]) if nodes == 1 else _patterson_unsorted(nodes)[1]
+    return np.pad(own, (0, among - len(own)))
 
 
 @cache

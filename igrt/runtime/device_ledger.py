@@ -11,7 +11,7 @@ import numpy as np
 from igrt.errors import InternalError, OutOfMemory
 from igrt.quadrature import AdaptivePath, Figures, Scheme
 from igrt.quadrature.gaps import trapezoid
-from igrt.quadrature.kept import MEMORY
+from igrt.quadrature.kept import doubted
 from igrt.quadrature.scheme import patterson_nodes, patterson_weights
 from igrt.runtime.device import Device, Ring
 from igrt.runtime.device_lane import DeviceLane
@@ -188,12 +188,10 @@ class DeviceGradients:
         rules = np.zeros((4, count))
         rules[0], factors = trapezoid(self.alphas)
         for rule, size in enumerate(((count + 1 >> k) - 1 for k in (2, 1, 0)), start=1):
-            weights = np.zeros(count)
-            weights[:size] = patterson_weights(size)
-            rules[rule] = weights[order]
+            rules[rule] = patterson_weights(size, count)[order]
         found, self.steps = self._weigh(rules, factors)
-        error = max(found[5], MEMORY * found[6])
-        return _figures(found), Figures(float(found[3]), float(found[4]), float(error))
+        norm, total, near, far = (float(found[k]) for k in (3, 4, 5, 6))
+        return _figures(found), Figures(norm, total, doubted(count, near, far, norm))
 
     def insert(self, alphas: Sequence[float], gradients: Sequence[int]) -> Figures:
         """Take those at further nodes; the nested rules are over."""
@@ -230,7 +228,7 @@ class DeviceKept:
     Args:
         points: The model, on the device.
         names: Attributed tensors, in the order of the outputs.
-        tolerance: Relative error at which a path stops.
+        scheme: When a path stops.
         found: Where results are stored.
         device: Where.
         total: Gradients that there is room for.
@@ -240,13 +238,13 @@ class DeviceKept:
         self,
         points: Points,
         names: Sequence[str],
-        tolerance: float,
+        scheme: Scheme,
         found: Integrals,
         device: Device,
         total: int,
     ) -> None:
         self._points, self._names, self._found = points, names, found
-        self._tolerance, self._device = tolerance, device
+        self._scheme, self._device = scheme, device
         self.slots = max(1, min(len(points.paths), total // (_FIRST + _BESIDE)))
         room = total - _BESIDE * self.slots
         self._most = min(MOST, room)
@@ -266,7 +264,7 @@ class DeviceKept:
         with self._device.lock:
             self._device.put(self._pool.displacement[slot], self._moves.begin(slot, path))
         gradients = DeviceGradients(self._pool, slot)
-        adaptive = begun(self._points, self._names, path, self._tolerance, self._most, gradients)
+        adaptive = begun(self._points, self._names, path, self._scheme, self._most, gradients)
         self._paths[slot] = path, adaptive, gradients
         return self._piece(slot)
 
@@ -422,7 +420,7 @@ def device_ledger(
     total = min(keep_bytes // (width * features), len(points.paths) * (MOST + _BESIDE))
     if scheme.tolerance is not None and total >= _FEW + _BESIDE:
         try:
-            return DeviceKept(points, names, scheme.tolerance, found, device, total)
+            return DeviceKept(points, names, scheme, found, device, total)
         except OutOfMemory:  # the device is fuller than was thought: sums need less
             pass
     return DeviceSums(points, names, scheme, found, device, keep_bytes)

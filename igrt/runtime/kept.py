@@ -70,7 +70,7 @@ class Kept:
     Args:
         points: The model, whose outputs are the gradients of the attributed tensors.
         names: Attributed tensors, in the order of the outputs.
-        tolerance: Relative error at which a path stops.
+        scheme: When a path stops.
         found: Where results are stored.
         keep_bytes: Memory for the gradients.
     """
@@ -79,12 +79,12 @@ class Kept:
         self,
         points: Points,
         names: Sequence[str],
-        tolerance: float,
+        scheme: Scheme,
         found: Integrals,
         keep_bytes: int,
     ) -> None:
         self._points, self._names, self._found = points, names, found
-        self._tolerance = tolerance
+        self._scheme = scheme
         self.slots = len(points.paths)
         total = _room(points, keep_bytes)
         self._most = min(MOST, int(_SHARE * total))
@@ -138,14 +138,14 @@ class Kept:
         ends = [self._points.paths.flat_ends(n, path) for n in self._names]
         displacement = np.concatenate([x.astype(np.float64) - b for x, b in ends])
         gradients = HostGradients(displacement, self._points.kernels)
-        return begun(self._points, self._names, path, self._tolerance, self._most, gradients)
+        return begun(self._points, self._names, path, self._scheme, self._most, gradients)
 
 
 def begun(
     points: Points,
     names: Sequence[str],
     path: int,
-    tolerance: float,
+    scheme: Scheme,
     most: int,
     gradients: Gradients,
 ) -> AdaptivePath:
@@ -155,7 +155,7 @@ def begun(
         points: The model.
         names: Attributed tensors.
         path: The path.
-        tolerance: Relative error at which it stops.
+        scheme: When it stops, at a tolerance.
         most: Most evaluations.
         gradients: What keeps its gradients.
     """
@@ -163,7 +163,9 @@ def begun(
     x, b = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in range(2))
     spacing = float(max(np.finfo(e[0].dtype).eps for e in ends))
     finest = _finest(b, x - b, spacing), _finest(x, x - b, spacing)
-    return AdaptivePath(tolerance, gradients, float(points.paths.change[path]), most, finest)
+    assert scheme.tolerance is not None
+    change = float(points.paths.change[path])
+    return AdaptivePath(scheme.tolerance, gradients, change, most, finest, scheme.smooth)
 
 
 def store(

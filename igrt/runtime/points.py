@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import final
+from typing import Any, final
 
 from igrt.errors import OutOfMemory
 from igrt.kernels import KernelSet
@@ -51,21 +51,26 @@ class Points:
 
     @property
     def lane(self) -> Lane:
-        """The buffers, with the outputs of the last run."""
-        if self._open is None and self._lanes is not None:
-            self._open = self._lanes(
-                self.paths, self.outputs, cotangent=self._cotangent, rows=self.chunk
-            )
-        if self._open is None:
-            self._open = HostLane(
-                self._session,
-                self.kernels,
-                self.paths,
-                self.outputs,
-                cotangent=self._cotangent,
-                rows=self.chunk,
-            )
+        """The buffers, with the outputs of the last run.
+
+        Raises:
+            OutOfMemory: If there is no room for those of one point.
+        """
+        while self._open is None:
+            try:
+                self._open = self._new_lane()
+            except OutOfMemory:
+                if self.chunk == 1:
+                    raise
+                self.chunk //= 2
         return self._open
+
+    def _new_lane(self) -> Lane:
+        options: dict[str, Any] = {"cotangent": self._cotangent, "rows": self.chunk}
+        lane = None if self._lanes is None else self._lanes(self.paths, self.outputs, **options)
+        if lane is not None:
+            return lane
+        return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
     def step(self, path: Array, baseline: Array, alphas: Array) -> int:
         """Evaluate the model at the first of some points.
@@ -84,13 +89,15 @@ class Points:
         """
         while True:
             self.watch.check()
+            lane = self.lane  # first, as the chunk depends on what there is room for
             count = min(self.chunk, len(alphas))
             try:
-                self.lane.fill(path[:count], baseline[:count], alphas[:count])
-                self.lane.run()
+                lane.fill(path[:count], baseline[:count], alphas[:count])
+                lane.run()
             except OutOfMemory:
                 if count == 1:
                     raise
+                del lane  # its buffers go before others come
                 self.chunk, self._open = max(1, count // 2), None
                 continue
             return count

@@ -59,7 +59,7 @@ def integrate(
     elif isinstance(lane, DeviceLane):
         ledger = device_ledger(points, names, scheme, found, lane.device, keep_bytes)
     elif scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
-        ledger = Kept(points, names, scheme.tolerance, found, keep_bytes)
+        ledger = Kept(points, names, scheme, found, keep_bytes)
     else:
         ledger = Sums(points, names, scheme, found, keep_bytes)
     watch.planned += len(paths) * len(scheme.stages[0].alphas)

@@ -31,8 +31,9 @@ from igrt.stage.operators import SIZES, attributes_of
 from igrt.stage.regions import Back, Front, back, front
 from igrt.stage.sized import SizedGraph
 
-_WORTHWHILE = 0.02
-"""Part of the cost of a step that must be saved: a prologue and an epilogue are not free."""
+_WORTHWHILE = 0.04
+"""Part of the cost of a step that must be saved: a prologue and an epilogue are not free, and
+estimates of less are of either sign when measured (benchmarks/staging.py)."""
 
 
 @final

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -119,7 +120,7 @@ def reverse(
     returned = [n for n in wrt if n in stacks and n in gradients]
     outputs += [gradients[n] for n in returned]
 
-    early = _at_once(emit, inner, stacked or {})
+    early = _at_once(emit, inner, stacked or {}, {o.name for o in outputs})
     cheap = [*cheap, *early]
     _, needed = needed_nodes(inner, {o.name for o in outputs}, cheap)
     inputs = [n for n in own_inputs(original) if n in needed and n not in stacks]
@@ -293,18 +294,35 @@ def _element_spec(inner: Emitter, stack: Stack) -> TensorSpec:
 _ELEMENTWISE = frozenset("Add Cast Div Exp Greater Less Mul Neg Sub Where".split())
 
 
-def _at_once(emit: Emitter, inner: Emitter, stacked: Mapping[str, Value]) -> dict[str, Value]:
-    """Stacks of what is emitted in a body, where it is made of stacks and numbers only."""
+def _at_once(
+    emit: Emitter, inner: Emitter, stacked: Mapping[str, Value], outputs: Collection[str]
+) -> dict[str, Value]:
+    """Stacks of what is emitted in a body, where it is made of stacks and numbers only.
+
+    (x·a)·b becomes x·(a·b) for stacks a and b, so that a step has one product less.
+    """
     found = dict(stacked)
+    uses = Counter(name for node in inner.nodes for name in node.input)
+    scaled: dict[str, tuple[str, Value]] = {}
     for node in inner.nodes if stacked else ():
         operands = [found.get(n) or _number(emit, inner, n) for n in node.input]
+        known = [o for o in operands if o is not None]
         if (
             node.op_type in _ELEMENTWISE
-            and all(o is not None for o in operands)
+            and len(known) == len(operands)
             and any(n in found for n in node.input)
         ):
             given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             found[node.output[0]] = emit.node(node.op_type, operands, given)[0]
+        elif node.op_type == "Mul" and len(known) == 1:
+            x, factor = node.input[operands.index(None)], known[0]
+            if x in scaled and uses[x] == 1 and x not in outputs:
+                x, before = scaled[x]
+                factor = before * factor
+                name = inner.feed("in", factor.dtype, _element(Stack("", factor))).name
+                found[name] = factor
+                node.input[:] = [x, name]
+            scaled[node.output[0]] = x, factor
     return {n: v for n, v in found.items() if n not in stacked}
 
 

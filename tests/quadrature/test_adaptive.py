@@ -118,3 +118,28 @@ def test_reference_kernels_give_the_same(dtype):
             path.add([((a > places) @ heights).astype(dtype) for a in path.wanted])
         found.append((path.evaluations, path.error, path.mean.tolist()))
     assert found[0] == found[1]
+
+
+def test_seven_nodes_do_for_what_is_known_to_be_smooth():
+    rng = np.random.default_rng(3)
+    rates = rng.uniform(-1.5, 1.5, 40)
+    exact = np.expm1(rates) / rates
+    path = AdaptivePath(1e-2, HostGradients(np.ones(40)), float(exact.sum()), 511, smooth=True)
+    assert len(path.wanted) == 7
+    path.add([np.exp(rates * a) for a in path.wanted])
+    assert not path.wanted and path.nested
+    # seven Patterson nodes are exact to degree 11: exp(1.5) beyond it is some 1e-9
+    np.testing.assert_allclose(path.mean, exact, rtol=1e-8)
+    assert np.abs(path.mean - exact).sum() < path.error < 1e-2 * exact.sum()
+
+
+@pytest.mark.parametrize("rate", [4.0, 20.0, 100.0])
+def test_seven_nodes_are_not_trusted_with_a_steep_slope(rate):
+    # σ(rate·(α - u)): close to a step, of which 1, 3 and 7 nodes might agree by chance
+    for u in np.linspace(0.02, 0.98, 97):
+        exact = (np.logaddexp(0, rate * (1 - u)) - np.logaddexp(0, -rate * u)) / rate
+        path = AdaptivePath(1e-2, HostGradients(np.ones(1)), None, 511, smooth=True)
+        while path.wanted:
+            path.add([np.atleast_1d(1 / (1 + np.exp(-rate * (a - u)))) for a in path.wanted])
+        # twice the reported error is what is promised
+        assert abs(float(path.mean[0]) - exact) <= 2 * path.error + 1e-12, u

@@ -7,6 +7,7 @@ a fake model. What is left for a real device is the driver, the stream, and CUDA
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -206,7 +207,9 @@ def test_sampling_reads_the_same_lane_from_the_host() -> None:
     assert found.values["x"].shape == (2, 5)
 
 
-def test_figures_are_those_of_the_host() -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_figures_are_those_of_the_host(smooth: bool) -> None:
+    scheme = replace(scheme_for(None, None, 1e-3), smooth=smooth)
     rng = np.random.default_rng(0)
     p = paths(examples=1)
     places, heights = rng.uniform(0, 1, 9), rng.normal(size=(9, 5))
@@ -221,7 +224,7 @@ def test_figures_are_those_of_the_host() -> None:
     here = device_ledger.DeviceGradients(pool, 0)
     host = HostGradients(displacement)
     both = [
-        begun(points, ["x"], 0, 1e-3, 24, gradients)  # change is that of another function:
+        begun(points, ["x"], 0, scheme, 24, gradients)  # change is that of another function:
         for gradients in (here, host)  # refinement goes on to the end
     ]
     place = 0

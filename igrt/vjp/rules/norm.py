@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 from igrt.graph import Emitter, Node, Value
 from igrt.vjp.geometry import identity
@@ -32,7 +34,7 @@ def batch_normalization_x(emit: Emitter, node: Node, cts: list[Value | None]) ->
     if len(cts) > 2 and cts[2] is not None:
         part = _channels(emit, emit.cast(cts[2], x.dtype) * share * 2.0, x)
         terms.append(part * (x - emit.ReduceMean(x, axes)))
-    return emit.Sum(*terms) if terms else None
+    return reduce(add, terms) if terms else None
 
 
 @vjp("BatchNormalization", "scale")
@@ -177,7 +179,7 @@ def layer_normalization_x(emit: Emitter, node: Node, cts: list[Value | None]) ->
         terms.append(emit.Expand(emit.cast(cts[1], x.dtype) / count, emit.shape(x)))
     if len(cts) > 2 and cts[2] is not None:
         terms.append(normal * (-emit.cast(cts[2], x.dtype) * inverse * inverse / count))
-    return emit.Sum(*terms) if terms else None
+    return reduce(add, terms) if terms else None
 
 
 @vjp("LayerNormalization", "Scale", broadcast=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -10,6 +12,12 @@ from igrt.errors import UnsupportedOperator
 from igrt.graph import Emitter, Node, Value
 from igrt.vjp.geometry import Window, along, fit, identity, window
 from igrt.vjp.registry import vjp
+
+_PAST_END = 2**63 - 1
+"""An `ends` that no axis reaches."""
+
+_SHORT = 24
+"""Elements in a row up to which it pays to compute a window more and shift all rows at once."""
 
 
 @vjp("AveragePool", "X")
@@ -88,22 +96,88 @@ def max_pool(emit: Emitter, node: Node, ct: Value) -> Value:
 
 
 def _spread_maxima(emit: Emitter, node: Node, ct: Value) -> Value:
-    x, y = node["X"], node.output
+    x, counts = node["X"], emit.dims(node.output, 2)
     sizes = emit.dims(x, 2)
     win = window(emit, node, sizes)
-    padded = x
-    if win.pads is None:
-        both = emit.Concat(win.begin, win.end, axis=0)
-        padded = emit.pad(x, both, -np.inf, emit.constant(win.axes))
+    axes, none = emit.constant(win.axes), emit.constant([0] * win.rank)
+    begin = win.begin if win.pads is None else none
+    whole = sizes if win.pads is not None else win.begin + sizes + win.end
+    lines = [_line(emit, win, i, whole, counts) for i in range(win.rank)]
+    # whole strides of x, and as many windows: those behind the last one have no cotangent
+    windows = emit.vector(*(line.windows for line in lines))
+    longer = emit.vector(*(line.length for line in lines)) * emit.constant(win.strides)
+    largest = _extended(emit, x, begin, longer - sizes - begin, axes, -np.inf)
     backward: list[Callable[[Value], Value]] = []
-    for axis in reversed(win.axes):
-        padded, pull = _max_along(emit, padded, y, axis, win)
+    for line in reversed(lines):
+        largest, pull = _max_along(emit, largest, line)
         backward.append(pull)
+    ct = _extended(emit, ct, none, windows - counts, axes, 0.0)
     for pull in reversed(backward):
         ct = pull(ct)
-    if win.pads is None:
-        return emit.Slice(ct, win.begin, win.begin + sizes, win.axes)
-    return ct
+    made, wanted = emit.dims(ct, 2).constant, whole.constant
+    if win.pads is not None and made is not None and wanted is not None:
+        if (made == wanted).all():
+            return ct
+    return emit.Slice(ct, begin, begin + sizes, axes)
+
+
+@final
+@dataclass(frozen=True)
+class _Line:
+    """The windows along one axis.
+
+    x_o[p] = x[s·p + d·o - pad] are the candidates for o = 0, 1, …; phase f of x is x[s·j + f], so
+    x_o is phase f = (d·o - pad) mod s, shifted by q = (d·o - pad) div s.
+
+    Args:
+        axis: Which axis.
+        stride: s.
+        places: (q, f) of each candidate.
+        length: Elements of a phase, an int64 vector of one element.
+        windows: Number of windows computed, those behind the last one included, the same.
+        margin: Elements that a shifted phase is at most short of, where sizes are not known.
+        free: Whether enough windows are computed to shift all rows at once: what comes out of one
+            row at its end and into the next has no effect there.
+    """
+
+    axis: int
+    stride: int
+    places: list[tuple[int, int]]
+    length: Value
+    windows: Value
+    margin: int
+    free: bool
+
+
+def _line(emit: Emitter, win: Window, i: int, sizes: Value, counts: Value) -> _Line:
+    kernel, pads = win.kernel.constant, win.pads
+    assert kernel is not None
+    k, s, d = int(kernel[i]), win.strides[i], win.dilations[i]
+    before, behind = (pads[i], pads[win.rank + i]) if pads else (0, 0)
+    places = [divmod(d * o - before, s) for o in range(k)]
+    size, count = emit.Gather(sizes, [i]), emit.Gather(counts, [i])
+    length = (size + (s - 1)) / emit.constant([s])
+    windows = emit.Max(length, count)
+    margin = behind // s + d * (k - 1) // s + 2
+    sizes_known, counts_known = sizes.constant, counts.constant
+    if sizes_known is not None and counts_known is not None:
+        n, rows, least = int(sizes_known[i]), int(counts_known[i]), -(-int(sizes_known[i]) // s)
+        ample = max(least, rows, *(rows + q if q > 0 else -(-(n - f) // s) - q for q, f in places))
+        # short rows cost more than what they hold, to Pad and to Slice: 4 times at 8, little at 56
+        if ample == least or (n <= _SHORT * s and sizes_known[i:].prod() <= _SHORT**2 * s):
+            enough = emit.constant([ample])
+            return _Line(i + 2, s, places, enough, enough, margin, free=True)
+    return _Line(i + 2, s, places, length, windows, margin, free=False)
+
+
+def _extended(
+    emit: Emitter, value: Value, begin: Value, end: Value, axes: Value, fill: float
+) -> Value:
+    """`value` with some amounts of a number in front and behind; nothing is emitted for 0."""
+    pads = emit.Concat(begin, end, axis=0)
+    if pads.constant is not None and not pads.constant.any():
+        return value
+    return emit.pad(value, pads, fill, axes)
 
 
 def _refuse_mispadded(node: Node) -> None:
@@ -118,27 +192,14 @@ def _refuse_mispadded(node: Node) -> None:
         )
 
 
-def _max_along(
-    emit: Emitter, x: Value, y: Value, axis: int, win: Window
-) -> tuple[Value, Callable[[Value], Value]]:
-    """Maximum of the windows along one axis, and its pullback.
-
-    x_o[p] = x[s·p + d·o - pad] are the candidates for o = 0, 1, …; phase f of x is x[s·j + f], so
-    x_o is phase (d·o - pad) mod s, shifted.
-    """
-    i = axis - 2
-    kernel, pads = win.kernel.constant, win.pads
-    assert kernel is not None
-    k, s, d = int(kernel[i]), win.strides[i], win.dilations[i]
-    before, behind = (pads[i], pads[win.rank + i]) if pads else (0, 0)
-    if k == 1 and s == 1 and not before and not behind:
+def _max_along(emit: Emitter, x: Value, line: _Line) -> tuple[Value, Callable[[Value], Value]]:
+    """Maximum of the windows along one axis, and its pullback; the size is a multiple of s."""
+    axis, s = line.axis, line.stride
+    if s == 1 and line.places == [(0, 0)]:
         return x, lambda ct: ct
-    size, count = emit.dims(x, axis, axis + 1), emit.dims(y, axis, axis + 1)
-    length = (size + (s - 1)) / emit.constant([s])
-    places = [divmod(d * o - before, s) for o in range(k)]
-    phases = _phases(emit, fit(emit, x, axis, 0, length * s, -np.inf, s - 1), axis, s)
+    phases = _phases(emit, x, axis, s)
     candidates = [
-        fit(emit, phases[f], axis, -q, count, -np.inf, behind // s + 2) for q, f in places
+        _shifted(emit, phases[f], line, -q, line.windows, -np.inf) for q, f in line.places
     ]
     largest, later = candidates[0], []
     for candidate in candidates[1:]:  # a later one wins only if it is larger: the first wins ties
@@ -153,14 +214,27 @@ def _max_along(
             ct = ct - shares[-1]
         shares.append(ct)
         sums: list[Value | None] = [None] * s
-        margin = (d * (k - 1) + 1) // s + 2
-        for (q, f), share in zip(places, reversed(shares), strict=True):
-            moved, sofar = fit(emit, share, axis, q, length, 0.0, margin), sums[f]
+        for (q, f), share in zip(line.places, reversed(shares), strict=True):
+            moved, sofar = _shifted(emit, share, line, q, line.length, 0.0), sums[f]
             sums[f] = moved if sofar is None else sofar + moved
-        merged = _merged(emit, sums, axis)
-        return fit(emit, merged, axis, 0, size, 0.0, 0)
+        return _merged(emit, sums, axis)
 
     return largest, pull
+
+
+def _shifted(
+    emit: Emitter, value: Value, line: _Line, begin: int, size: Value, fill: float
+) -> Value:
+    """y[j] = x[j - begin] along an axis, else `fill`; where `line` allows, of all rows in one."""
+    known = emit.dims(value, line.axis).constant
+    if begin == 0 or not line.free or known is None:
+        return fit(emit, value, line.axis, begin, size, fill, line.margin)
+    amount = abs(begin) * int(known[1:].prod())
+    pads, part = ([amount, 0], [0, -amount]) if begin > 0 else ([0, amount], [amount, _PAST_END])
+    axis = emit.constant([0])
+    flat = emit.pad(emit.reshape(value, [-1]), emit.constant(pads), fill, axis)
+    moved = emit.Slice(flat, part[:1], part[1:], axis)
+    return emit.reshape_like(moved, value)
 
 
 def _phases(emit: Emitter, x: Value, axis: int, s: int) -> list[Value]:

@@ -44,6 +44,13 @@ PADDED = [
 # onnx.reference pools to another shape here
 UNEVEN = [((5, 6), {"kernel_shape": [3, 2], "pads": [2, 0, 1, 1]})]
 
+# longer rows are shifted one by one, shorter ones all at once
+WIDE = [
+    ((60, 50), {"kernel_shape": [3, 3], "strides": strides, "pads": pads})
+    for strides in ([1, 1], [2, 2], [3, 1])
+    for pads in ([1, 1, 1, 1], [0, 0, 0, 0], [2, 0, 1, 2])
+]
+
 
 def distinct(rng, shape):
     """Elements further apart than the steps of the finite differences."""
@@ -80,6 +87,7 @@ def gradient_by_indices(rng, x, attributes):
         *DILATED,
         *PADDED,
         *UNEVEN,
+        *WIDE,
         *((sizes, given | {"ceil_mode": 1}) for sizes, given in CEILED),
         ((6, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "storage_order": 0}),
     ],
