@@ -268,13 +268,13 @@ def rate_of(threads: int, clock: Callable[[], float]) -> float:
 def flops_of(bench: Bench) -> tuple[int | None, int | None]:
     """Operations in the products of the forward pass and of the gradient graph, of one row."""
     explainer, a = bench.explainer, bench.anchor
-    placed = explainer._placed(a.feeds, {explainer.wrt[0].name: a.baseline.numpy()})
+    placed = explainer._placing.place(a.feeds, {explainer.wrt[0].name: a.baseline.numpy()})
     feeds = {**placed.ends.inputs, **placed.ends.others}
     lean, part = placed.engine.lean, placed.engine.part
     seed = {lean.cotangent: np.ones_like(placed.outputs)}
 
     def session(model: Any) -> Any:
-        return explainer._session(Derived.of(model))
+        return explainer._sessions.open(Derived.of(model))
 
     return (
         product_flops(part.proto, feeds, session),

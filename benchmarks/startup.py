@@ -34,7 +34,7 @@ _GRAPHS = (
     "import sys, igrt\n"
     "explainer = igrt.Explainer(sys.argv[1], provider='cpu', cache=sys.argv[2])\n"
     "options = {'of': explainer.of.name, 'wrt': [s.name for s in explainer.wrt], 'also': []}\n"
-    "part = explainer._part\n"
+    "part = explainer._subject.part\n"
     "graph = part.then('gradients', rules='gradient', epsilon=0.0, **options)\n"
     "print(len(part.data) + len(graph.data))"
 )

@@ -114,6 +114,23 @@ def of_any_example(baseline: Baseline, inputs: Mapping[str, Array]) -> bool:
     return baseline is None or all(np.ndim(baseline) < x.ndim for x in inputs.values())
 
 
+def described(baselines: Any) -> str | list[str]:
+    """What the baselines were, in words: arrays are not repeated in the provenance."""
+    if isinstance(baselines, Background):
+        baselines = baselines.baselines
+    parts = [
+        "zeros"
+        if b is None
+        else b
+        if isinstance(b, str)
+        else str(b)
+        if isinstance(b, (int, float))
+        else "array"
+        for b in as_list(baselines)
+    ]
+    return parts[0] if len(parts) == 1 else parts
+
+
 def _is_number_list(value: Sequence[Any]) -> bool:
     """Whether a nested list is an array written out, rather than several baselines."""
     if not all(isinstance(v, (list, tuple)) for v in value):
@@ -234,4 +251,4 @@ def _uniform(x: Array, seed: float) -> Array:
     return made
 
 
-__all__ = ["NAMES", "Background", "Baseline", "as_list", "build", "of_any_example"]
+__all__ = ["NAMES", "Background", "Baseline", "as_list", "build", "described", "of_any_example"]

@@ -19,7 +19,7 @@ from igrt.errors import (
     TargetError,
     UnsupportedOperator,
 )
-from igrt.explainer import Explainer
+from igrt.sessions import Sessions
 
 # float32 forward and gradient: 6e-8 per operation, a handful of operations
 FLOAT32 = 2e-6
@@ -232,10 +232,10 @@ def test_an_inner_tensor_is_found_beside_inputs_without_a_batch_axis():
 def test_what_does_not_change_between_calls_is_done_once(monkeypatch):
     """A service explains with one model again and again: no session and no size twice."""
     sessions, sizes = [], []
-    opened, sized = Explainer._session, stage.row_bytes
+    opened, sized = Sessions.open, stage.row_bytes
     monkeypatch.setattr(
-        Explainer,
-        "_session",
+        Sessions,
+        "open",
         lambda self, part, **how: (sessions.append(part), opened(self, part, **how))[1],
     )
     monkeypatch.setattr(stage, "row_bytes", lambda *given: (sizes.append(given), sized(*given))[1])

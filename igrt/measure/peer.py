@@ -52,7 +52,7 @@ class Torch:
         self._torch, captum = _imported("torch", "captum.attr")
         if threads is not None:
             self._torch.set_num_threads(threads)
-        placed = explainer._placed(inputs, baselines)
+        placed = explainer._placing.place(inputs, baselines)
         (name, *more) = placed.ends.inputs
         fed = [s.name for s in explainer.inputs]
         if more or fed != [name] or not placed.engine.batched:

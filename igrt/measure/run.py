@@ -93,7 +93,7 @@ def measure(
     say("explaining once")
     settle()
     first = explainer.explain(**explained)
-    placed = explainer._placed(feeds, baselines)
+    placed = explainer._placing.place(feeds, baselines)
     chunk = int(first.provenance["chunk"])
     say("timing")
     forwards: list[float] = []
@@ -190,7 +190,7 @@ def _flops(explainer: Explainer, placed: Placed) -> int | None:
     seed: Array = np.ones_like(placed.outputs[:1])
     feeds = {**_rows(placed, 1), lean.cotangent: seed if placed.engine.output_batched else seed[0]}
     feeds |= {r: feeds[n] for n, r in lean.references.items()}
-    return product_flops(lean.model.proto, feeds, lambda m: explainer._session(Derived.of(m)))
+    return product_flops(lean.model.proto, feeds, lambda m: explainer._sessions.open(Derived.of(m)))
 
 
 __all__ = ["measure"]

@@ -28,7 +28,7 @@ def drawn(explainer: Explainer, seed: int) -> dict[str, Array]:
         draw = np.random.default_rng(seed)
         made = {s.name: _one(s, draw, size) for s in explainer.inputs}
         try:
-            explainer._placed(made, None)
+            explainer._placing.place(made, None)
         except IgrtError as error:
             reason = reason or error.message.splitlines()[0]
         else:

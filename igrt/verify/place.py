@@ -49,7 +49,7 @@ def make_case(
         raise InputError(
             f"{len(given)} baselines: checks are made with one", hint="verify them one by one"
         )
-    placed = explainer._placed(inputs, given[0])
+    placed = explainer._placing.place(inputs, given[0])
     ends, engine = placed.ends, placed.engine
     picked = targets.resolve(target, placed.outputs)
     example, names = picked.example, [s.name for s in explainer.wrt]
@@ -61,7 +61,7 @@ def make_case(
         Derived.of(model),
         engine.of,
         engine.wrt,
-        explainer._session,
+        explainer._sessions.open,
         engine.note,
         batched=engine.batched,
         output_batched=engine.output_batched,
@@ -107,8 +107,10 @@ def _caveats(explainer: Explainer) -> list[str]:
             "quantised: gradients pass straight through the rounding, so they are not the slopes "
             "of this model and need not add up"
         )
-    if explainer._cut:
-        notes.append(f"gradients end at the locally constant {', '.join(explainer._cut[:3])}")
+    if explainer._subject.cut:
+        notes.append(
+            f"gradients end at the locally constant {', '.join(explainer._subject.cut[:3])}"
+        )
     return notes
 
 
@@ -119,9 +121,9 @@ def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
     where it is the part behind them.
     """
     given = explainer._given
-    if explainer._inner:
+    if explainer._subject.inner:
         notes.append("the model behind the inner tensors was checked, in its normal form")
-        return embedded(given, explainer._part.proto)
+        return embedded(given, explainer._subject.part.proto)
     model = onnx.ModelProto()
     model.CopyFrom(explainer._loaded.proto)
     declared = [o for o in model.graph.output if o.name == explainer.of.name]

@@ -124,12 +124,10 @@ def test_other_methods_say_it_as_well(method):
 
 
 def test_a_model_that_cannot_be_watched_still_gives_the_error(monkeypatch):
-    from igrt import engine
-
     def broken(*_, **__):
         raise igrt.IgrtError("no")
 
-    monkeypatch.setattr(engine, "watch", broken)
+    monkeypatch.setattr("igrt.graph.nonfinite.watch", broken)
     with pytest.raises(NonFiniteError, match="row 0") as caught:
         explained(f"{ONE_IN} {{ h = Log(x)  y = Mul(h, x) }}", [1, 2])
     assert "first tensor" not in str(caught.value)

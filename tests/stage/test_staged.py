@@ -36,7 +36,7 @@ def both(made, inputs, **options):
     found = []
     for staging in (True, False):
         explainer = igrt.Explainer(made, provider="cpu", threads=1)
-        explainer._staging = staging
+        explainer._integrator.staging = staging
         found.append(explainer.explain(inputs, **options))
     return found
 
@@ -119,7 +119,7 @@ def test_shipped_models(name, options):
 def test_a_mask_of_infinities_and_sizes_that_change_from_call_to_call():
     made = model(WITH_MASK, Q=(40, 40), K=(40, 40), U=(40, 2), V=(2, 2))
     explainers = [igrt.Explainer(made, provider="cpu", wrt=["x"]) for _ in range(2)]
-    explainers[1]._staging = False
+    explainers[1]._integrator.staging = False
     for length in (6, 9):
         inputs = {
             "x": rows(2, length, 40),
@@ -149,7 +149,7 @@ def test_infinite_slopes_are_refused_as_by_the_whole_graph():
     said = []
     for staging in (True, False):
         explainer = igrt.Explainer(made, provider="cpu")
-        explainer._staging = staging
+        explainer._integrator.staging = staging
         with pytest.raises(NonFiniteError) as refused:
             # the trapezoidal rule begins at zero
             explainer.explain(np.abs(rows(1, 300)), target=0, n_steps=8, rule="trapezoid")

@@ -1,0 +1,123 @@
+"""`Sessions`: opens the graphs that are made of one model, the way that the user asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from igrt.derived import Derived
+from igrt.errors import InputError
+from igrt.gradient import GradientGraph
+from igrt.precision import check
+from igrt.runtime import cuda
+from igrt.runtime.lane import LaneMaker
+from igrt.runtime.plan import require_positive
+from igrt.runtime.providers import Cuda
+from igrt.runtime.session import Arena, OrtSession, Session
+
+_CUDA = Cuda()
+
+
+@final
+@dataclass(frozen=True)
+class Resources:
+    """What sessions run on, and in which numbers.
+
+    Args:
+        provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
+        threads: Threads within one operator; None leaves it to onnxruntime.
+        memory: Bytes that an explanation may take beside the loaded model; a share of what is free
+            by default.
+        precision: Of the gradients: ``float32``, ``tf32`` or ``fp16``.
+
+    Raises:
+        InputError: If one of them is not usable.
+        ProviderError: If the provider is another than the precision needs.
+    """
+
+    provider: str
+    threads: int | None
+    memory: int | None
+    precision: str
+
+    def __post_init__(self) -> None:
+        threads = self.threads
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(
+                f"threads must be a positive whole number, not {threads!r}",
+                hint="leave it out to have it chosen",
+            )
+        require_positive("memory", self.memory)
+        check(self.precision, self.provider)
+
+
+@final
+class Sessions:
+    """Opens sessions of graphs that are made of one model.
+
+    Args:
+        resources: What they run on.
+        folder: Folder that external data of the model is relative to; None if it has none.
+        external: Whether it has weights in files of their own.
+    """
+
+    def __init__(self, resources: Resources, folder: Path | None, *, external: bool) -> None:
+        self.resources = resources
+        """What they run on."""
+        self._folder, self._external = folder, external
+        self._lanes: dict[Session, LaneMaker] = {}
+        self.on_cuda: dict[str, Any] = {}
+        """How the last gradient session runs on a CUDA device; empty where none does."""
+
+    def open(
+        self,
+        model: Derived,
+        *,
+        options: Cuda = _CUDA,
+        arena: Arena = Arena.RELEASED,
+        recorded: bool = False,
+    ) -> OrtSession:
+        """A session of a graph; see `OrtSession` for the options."""
+        return OrtSession(
+            model.data,
+            folder=self._folder,
+            provider=self.resources.provider,
+            threads=self.resources.threads,
+            cuda=options,
+            arena=arena,
+            recorded=recorded,
+        )
+
+    def gradient(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
+        """A session of a gradient graph in the precision asked for, on its device if it has one."""
+        model, asked = graph.model, self.resources
+        if asked.precision == "fp16":
+            names = sorted(graph.gradients.values())
+            model = model.then("half", cotangent=graph.cotangent, gradients=names)
+        device, reason = cuda.opened(asked.provider)
+        options = Cuda(tf32=asked.precision == "tf32")
+        if device is not None:
+            options = replace(options, stream=device.address, graph=True)
+        if asked.memory is not None and not self._external:
+            # a budget is for what comes beside the loaded model
+            options = replace(options, memory=asked.memory + len(model.data))
+        opened = self.open(model, options=options, arena=arena, recorded=recorded)
+        on_cuda = opened.provider == "CUDAExecutionProvider"
+        if asked.precision == "tf32" and not on_cuda:
+            check("tf32", opened.provider)
+        if on_cuda:
+            self._lanes[opened] = cuda.Lanes(opened, device)
+            self.on_cuda = {
+                "nodes": opened.nodes,
+                "graph": opened.no_graph or "captured",
+                "path": f"through the host: {reason}" if device is None else "on the device",
+            }
+        return opened
+
+    def lanes(self, session: Session) -> LaneMaker | None:
+        """What makes the lanes of a gradient session on its device; None where it has none."""
+        return self._lanes.get(session)
+
+
+__all__ = ["Resources", "Sessions"]
