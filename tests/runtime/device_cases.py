@@ -22,7 +22,7 @@ import igrt
 from igrt.errors import NonFiniteError, OutOfMemory
 from igrt.graph import serialise
 from igrt.quadrature import HostGradients, Sampling, scheme_for
-from igrt.runtime import cuda, device_ledger
+from igrt.runtime import cuda, device_ledger, device_pool
 from igrt.runtime.cuda import OrtBound
 from igrt.runtime.device import Device
 from igrt.runtime.device_lane import DeviceLane, fed
@@ -55,8 +55,8 @@ def few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "_THREADS", 4)
     monkeypatch.setattr(cuda, "_BLOCKS", 1)
     monkeypatch.setattr(cuda_kept, "_REDUCING", 2)
-    monkeypatch.setattr(device_ledger, "_BLOCKS", 2)
-    monkeypatch.setattr(device_ledger, "_SPLITS", 1)
+    monkeypatch.setattr(device_pool, "_BLOCKS", 2)
+    monkeypatch.setattr(device_pool, "_SPLITS", 1)
 
 
 def device() -> Device:
@@ -219,9 +219,9 @@ def test_figures_are_those_of_the_host(smooth: bool) -> None:
         return np.asarray((a > places) @ heights, dtype=np.float32)
 
     points, _ = cubic_points(p, 4)
-    pool = device_ledger._Pool(device(), 600, 5, 1, np.float32)
+    pool = device_pool.Pool(device(), 600, 5, 1, np.float32)
     pool.device.put(pool.displacement[0], displacement)
-    here = device_ledger.DeviceGradients(pool, 0)
+    here = device_pool.DeviceGradients(pool, 0)
     host = HostGradients(displacement)
     both = [
         begun(points, ["x"], 0, scheme, 24, gradients)  # change is that of another function:
