@@ -16,6 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class Anchor:
     of: str | None = None
     smooth: bool = False
 
-    @property
+    @cached_property
     def target(self) -> int:
         """The class with the highest score."""
         with torch.no_grad():

@@ -78,6 +78,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         a = self.anchor
+        _ = a.target  # found by running the network, once
         self.explainer = igrt.Explainer(a.file, of=a.of, threads=self.threads, provider="cpu")
         self.variants["eager"] = a.scores
         if a.rows.ndim == 4:
