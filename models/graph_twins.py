@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent
 ATOM_FEATURES, PAIR_FEATURES, ASSAYS = 17, 8, 12
+TYPICAL_ATOMS = 16  # of a molecule; a sum in this unit, because the number of atoms matters
 
 
 class Linear(nn.Module):
@@ -40,7 +41,8 @@ class Convolution(nn.Module):
         self.kinds = kinds
         self.own = Linear(width, width)
         self.message = Linear(width, kinds * width)
-        self.message.weight.data /= kinds**0.5
+        # a dozen atoms and more send messages, which must not saturate the tanh from the start
+        self.message.weight.data /= kinds
 
     def forward(self, h: Tensor, edges: Tensor) -> Tensor:
         """[batch, n, width], [batch, n, n · kinds] -> [batch, n, width]."""
@@ -69,7 +71,7 @@ class Tox21Graph(nn.Module):
         for convolution in self.convolutions:
             h = convolution(h, edges)
         h = self.dropout(h)
-        seen = (torch.sigmoid(self.gate(h)) * torch.tanh(self.value(h))).sum(1)
+        seen = (torch.sigmoid(self.gate(h)) * torch.tanh(self.value(h))).sum(1) / TYPICAL_ATOMS
         logits: Tensor = self.fc2(self.dropout(torch.tanh(self.fc1(seen))))
         return logits
 

@@ -152,6 +152,7 @@ def patterson_nodes(nodes: int) -> list[float]:
     return [float(a) for a in _patterson_unsorted(nodes)[0]]
 
 
+@cache
 def patterson_weights(nodes: int, among: int) -> Array:
     """Weights of a nested rule in the order of `patterson_nodes`, [among] float64.
 
@@ -160,7 +161,9 @@ def patterson_weights(nodes: int, among: int) -> Array:
         among: Nodes of the finest rule, which has them all.
     """
     own = np.asarray([0.0, 1.0]) if nodes == 1 else _patterson_unsorted(nodes)[1]
-    return np.pad(own, (0, among - len(own)))
+    padded = np.pad(own, (0, among - len(own)))
+    padded.flags.writeable = False
+    return padded
 
 
 @cache

@@ -23,6 +23,9 @@ _CANCELLED = 1.05
 """Σ|a| relative to the change of the score from which on that is worth a word."""
 
 _PROBES = 4
+_TRIED = 4
+"""Rows whose features are tried for playing no part."""
+
 _CANDIDATES = 64
 
 
@@ -139,7 +142,7 @@ def sensitivity_b(case: Case) -> Check:
         return Check.skipped(
             name, f"the score depends on every input, and on all {len(tried)} features tried"
         )
-    found = np.abs(case.attributed.values).max(axis=0)
+    found = np.abs(case.attributed.values[:_TRIED]).max(axis=0)
     real = [i for i in deaf if not found[i] or not _acts(case, i, np.linspace(0, 1, 129))]
     features = np.array([*unused, *real], dtype=np.int64)
     if not len(features):
@@ -176,7 +179,7 @@ def _candidates(case: Case) -> list[int]:
 def _acts(case: Case, feature: int, alphas: Array) -> bool:
     """Whether other values of a feature change the score at some point of the path, by any bit."""
     draw = np.random.default_rng((case.seed, feature))
-    z, row = case.on(alphas, case.rows[:4])
+    z, row = case.on(alphas, case.rows[:_TRIED])
     before = case.score(z, row)
     size = max(float(np.abs(case.x).max()), float(np.abs(case.b).max()), 1e-3)
     ends = case.b[row, feature], case.x[row, feature]
