@@ -42,7 +42,7 @@ def test_text(run: Run, folder: Path) -> None:
     found = {line[:18].strip(): line[18:] for line in facts.splitlines()}
     assert found["example"] == "row.npy"
     assert found["target"] == "cat (2)"
-    assert found["evaluations"] == "15"
+    assert found["evaluations"] == "7"
     assert "cat" in top and "<- explained" in top.splitlines()[1]
     assert [line.split()[0] for line in values.splitlines()[1:]] == ["x[2]", "x[0]", "x[1]"]
 
