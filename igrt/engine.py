@@ -11,17 +11,17 @@ from typing import Any, final
 import numpy as np
 
 from igrt.derived import Derived
-from igrt.errors import GaveUp, IgrtError, InputError, NonFiniteError
+from igrt.errors import InputError, NonFiniteError
 from igrt.footprint import Footprint, row_bytes
 from igrt.gradient import GradientGraph, Shapes, gradient_graph
 from igrt.kernels import KernelSet
+from igrt.locating import located
 from igrt.parts import Staging
 from igrt.quadrature import Scheme
 from igrt.runtime.device import room_on
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Keeping, Plan, plan
 from igrt.runtime.session import Arena, Session
-from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.staged import SessionMaker, Staged
 
@@ -168,7 +168,7 @@ class Engine:
                 hint="check the input and the baseline; the model itself may overflow",
                 feeds={**shared, **feeds},
             )
-            raise self._located(error, self.part)
+            raise located(error, self.part, self.session)
         return outputs
 
     @contextmanager
@@ -177,28 +177,7 @@ class Engine:
         try:
             yield
         except NonFiniteError as error:
-            raise self._located(error, self.lean.model) from None
-
-    def _located(self, error: NonFiniteError, model: Derived) -> NonFiniteError:
-        """The error with the first tensor that is not finite; runs its one row once more."""
-        if error.feeds is None:
-            return error
-        from igrt.graph.emit import PREFIX
-        from igrt.graph.nonfinite import watch
-
-        try:
-            seen = watch(model.proto, apart=PREFIX, bound=UNBOUNDED)
-            names = [n for pair in seen.outputs for n in pair]
-            counts = self.session(Derived.of(seen.model)).run(names, error.feeds)
-        except GaveUp:
-            raise
-        except IgrtError:  # the message must not fail with another one
-            return error
-        found = seen.first(counts)
-        if found is None:
-            return error
-        where = f"{error.message}\n  first tensor where it appears: {found}"
-        return NonFiniteError(where, hint=error.hint, feeds=error.feeds)
+            raise located(error, self.lean.model, self.session) from None
 
     def _forward_rows(self, points: Feeds, others: Feeds, shared: Feeds) -> int:
         """Rows of a run of the model alone."""

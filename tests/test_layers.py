@@ -37,9 +37,10 @@ ALLOWED = {
     "footprint": {"derived", "gradient", "runtime", "stage"},
     "precision": {"runtime"},
     "sessions": {"derived", "gradient", "precision", "runtime"},
+    "locating": {"derived", "graph", "runtime", "staged"},
     "engine": {
-        *("derived", "footprint", "gradient", "graph", "kernels", "parts", "quadrature", "runtime"),
-        *("stage", "staged"),
+        *("derived", "footprint", "gradient", "kernels", "locating", "parts", "quadrature"),
+        *("runtime", "stage", "staged"),
     },
     "opening": {"apart", "derived", "engine", "graph", "rows", "sessions", "staged"},
     "placed": {"engine", "rows"},
