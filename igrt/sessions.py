@@ -91,11 +91,14 @@ class Sessions:
 
     def gradient(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
         """A session of a gradient graph in the precision asked for, on its device if it has one."""
-        model, asked = graph.model, self.resources
+        asked = self.resources
+        device, reason = cuda.opened(asked.provider)
+        # the rewrites were measured, and tried, on the CPU in float32
+        plain = asked.precision != "float32" or device is not None
+        model = graph.model if plain else graph.lowered
         if asked.precision == "fp16":
             names = sorted(graph.gradients.values())
             model = model.then("half", cotangent=graph.cotangent, gradients=names)
-        device, reason = cuda.opened(asked.provider)
         options = Cuda(tf32=asked.precision == "tf32")
         if device is not None:
             options = replace(options, stream=device.address, graph=True)
