@@ -14,6 +14,8 @@ from node_judge import judge, judge_all, smooth
 from node_oracle import oracle
 from record import EXPECTED, KINDS, stored, summary
 
+pytestmark = pytest.mark.xdist_group("node_suite")
+
 
 @pytest.fixture(scope="module")
 def truth():
