@@ -13,7 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_runtest_setup(item):
-    """Where tests must end in some time, as in CI, those left over on a slow machine are skipped."""
+    """Where tests must end in time, as in CI, those left over on a slow machine are skipped."""
     allowed = os.environ.get("IGRT_TEST_SECONDS")
     if allowed and time.monotonic() - _BEGAN > float(allowed):
         pytest.skip("the time that these tests may take is over")
