@@ -1,6 +1,6 @@
 """Quadrature rules on [0, 1] as values, and schemes that say where to evaluate next."""
 
-from igrt.quadrature.adaptive import AdaptivePath
+from igrt.quadrature.adaptive import AdaptivePath, first_nodes
 from igrt.quadrature.inner import InnerPath, InnerScheme
 from igrt.quadrature.kept import Figures, Gradients, HostGradients
 from igrt.quadrature.rule import Quadrature
@@ -29,6 +29,7 @@ __all__ = [
     "Scheme",
     "Stage",
     "constant_scheme",
+    "first_nodes",
     "fixed",
     "patterson",
     "point_scheme",

@@ -26,6 +26,15 @@ _TRUSTED = 0.1
 """Relative gap below which more evaluations stop if they do not help: the output itself jumps."""
 
 
+def first_nodes(*, smooth: bool) -> int:
+    """Evaluations that a path begins with.
+
+    Args:
+        smooth: Whether the integrand is known to be analytic.
+    """
+    return _LEVELS[0 if smooth else 1]
+
+
 @final
 class AdaptivePath:
     """Integrates one path to a tolerance, and loses no evaluation.
@@ -62,7 +71,7 @@ class AdaptivePath:
         self._level: int | None = 0 if smooth else 1
         self._doubted: tuple[int, float] | None = None
         self._norm = self._gap = 0.0
-        self.wanted: Sequence[float] = patterson_nodes(_LEVELS[self._level])
+        self.wanted: Sequence[float] = patterson_nodes(first_nodes(smooth=smooth))
         """Where the gradient is to be evaluated now; empty when the path is done."""
         self.evaluations = 0
         """Gradient evaluations so far."""
@@ -133,4 +142,4 @@ class AdaptivePath:
         return 0.0 if self._change is None else abs(figures.total - self._change)
 
 
-__all__ = ["AdaptivePath"]
+__all__ = ["AdaptivePath", "first_nodes"]

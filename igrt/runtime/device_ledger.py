@@ -8,19 +8,16 @@ from typing import Any, final
 import numpy as np
 
 from igrt.errors import InternalError, OutOfMemory
-from igrt.quadrature import AdaptivePath, Scheme
+from igrt.quadrature import AdaptivePath, Scheme, first_nodes
 from igrt.runtime.device import Device, Ring
 from igrt.runtime.device_lane import DeviceLane
 from igrt.runtime.device_pool import DeviceGradients, Pool
-from igrt.runtime.kept import MOST, Room, begun, store
-from igrt.runtime.ledger import Ledger, Piece, refuse, settled
+from igrt.runtime.kept import FEW, MOST, Room, begun, store
+from igrt.runtime.ledger import Ledger, Piece, Stages, refuse, settled
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.runtime.unbounded import UNBOUNDED
 from igrt.specs import Array
-
-_FIRST, _FEW = 15, 63
-"""Evaluations that every adaptive path begins with, and those that it must be able to keep."""
 
 _BESIDE = 3
 """What a path takes beside its gradients, as many as gradients would take the place of its
@@ -108,7 +105,8 @@ class DeviceKept:
     ) -> None:
         self._points, self._names, self._found = points, names, found
         self._scheme, self._device = scheme, device
-        self.slots = max(1, min(len(points.paths), total // (_FIRST + _BESIDE)))
+        self.first = first_nodes(smooth=scheme.smooth)
+        self.slots = max(1, min(len(points.paths), total // (self.first + _BESIDE)))
         room = total - _BESIDE * self.slots
         self._most = min(MOST, room)
         self._room = Room(room, self._most)
@@ -213,7 +211,8 @@ class DeviceSums:
         rows = points.chunk
         columns = {n: (np.int64, rows) for n in ("slots", "places")}
         self._ring = Ring(device, columns | {"weights": (np.float64, rules * rows)})
-        self._path, self._stage = [0] * self.slots, [0] * self.slots
+        self._stages = Stages(scheme, self.slots)
+        self.first = self._stages.first
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
@@ -221,8 +220,7 @@ class DeviceSums:
             for sums in self._sums:
                 self._device.kept.clear(sums, slot, self._device.stream)
             self._moves.begin(slot, path)
-        self._path[slot], self._stage[slot] = path, 0
-        return self._piece(slot)
+        return self._stages.begin(slot, path)
 
     def grants(self, piece: Piece) -> bool:
         """Always: the sums are there from the beginning."""
@@ -252,7 +250,7 @@ class DeviceSums:
 
     def next(self, slot: int) -> Piece | None:
         """The nodes of the next stage, unless the path is done."""
-        path, done = self._path[slot], self._stage[slot] + 1
+        path, done = self._stages.done(slot)
         stage = self._scheme.stages[done - 1]
         first = slot * self._nodes
         places = range(first, first + len(stage.alphas))
@@ -261,12 +259,7 @@ class DeviceSums:
             sums = [self._device.get(s[slot]) for s in self._sums]
         if settled(self._points, self._names, self._scheme, path, done, sums, self._found):
             return None
-        self._stage[slot] = done
-        return self._piece(slot)
-
-    def _piece(self, slot: int) -> Piece:
-        stage = self._scheme.stages[self._stage[slot]]
-        return Piece(slot, self._path[slot], stage.alphas, stage.weights)
+        return self._stages.next(slot)
 
 
 def device_ledger(
@@ -281,7 +274,7 @@ def device_ledger(
     features = max(1, sum(o.size for o in points.outputs))
     width = max(o.dtype.itemsize for o in points.outputs)
     total = min(keep_bytes // (width * features), len(points.paths) * (MOST + _BESIDE))
-    if scheme.tolerance is not None and total >= _FEW + _BESIDE:
+    if scheme.tolerance is not None and total >= FEW + _BESIDE:
         try:
             return DeviceKept(points, names, scheme, found, device, total)
         except OutOfMemory:  # the device is fuller than was thought: sums need less

@@ -7,7 +7,7 @@ from typing import cast, final
 
 import numpy as np
 
-from igrt.quadrature import AdaptivePath, Gradients, HostGradients, Scheme
+from igrt.quadrature import AdaptivePath, Gradients, HostGradients, Scheme, first_nodes
 from igrt.runtime.ledger import Piece, of_pieces, refuse, times_difference
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
@@ -16,7 +16,7 @@ from igrt.specs import Array
 _BYTES = 4
 """Of a gradient that is kept, per feature."""
 
-MOST, _FEW = 511, 63
+MOST, FEW = 511, 63
 """Most evaluations of a path, and the fewest that it must be able to keep: where memory does not
 hold these, nested rules up to `MAX_EVALUATIONS` do with sums."""
 
@@ -85,7 +85,7 @@ class Kept:
     ) -> None:
         self._points, self._names, self._found = points, names, found
         self._scheme = scheme
-        self.slots = len(points.paths)
+        self.slots, self.first = len(points.paths), first_nodes(smooth=scheme.smooth)
         total = _room(points, keep_bytes)
         self._most = min(MOST, int(_SHARE * total))
         self._room = Room(total, self._most + _BESIDE)
@@ -185,7 +185,7 @@ def most_bytes(features: int, paths: int) -> int:
 
 def keeps(points: Points, scheme: Scheme, keep_bytes: int) -> bool:
     """Whether paths are adaptive, and memory holds enough gradients for that."""
-    return scheme.tolerance is not None and int(_SHARE * _room(points, keep_bytes)) >= _FEW
+    return scheme.tolerance is not None and int(_SHARE * _room(points, keep_bytes)) >= FEW
 
 
 def _room(points: Points, keep_bytes: int) -> int:
@@ -201,4 +201,4 @@ def _finest(end: Array, displacement: Array, spacing: float) -> float:
     return min(max(2 * spacing * relative, _CLOSEST), _FAR)
 
 
-__all__ = ["MOST", "Kept", "Room", "begun", "keeps", "most_bytes", "store"]
+__all__ = ["FEW", "MOST", "Kept", "Room", "begun", "keeps", "most_bytes", "store"]

@@ -73,6 +73,11 @@ class Ledger(Protocol):
         """Most paths in work at a time."""
         ...
 
+    @property
+    def first(self) -> int:
+        """Points that every path begins with."""
+        ...
+
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
         ...
@@ -97,6 +102,40 @@ class Ledger(Protocol):
 Pullback = Callable[[int, Sequence[Array]], list[Array]]
 """From sums of what the model gives along a path, [n, features] per output, to those of the
 gradients, [n, features] per attributed tensor; linear."""
+
+
+@final
+class Stages:
+    """At which stage of a scheme each path in work is.
+
+    Args:
+        scheme: Where to evaluate.
+        slots: Most paths in work at a time.
+    """
+
+    def __init__(self, scheme: Scheme, slots: int) -> None:
+        self._stages = scheme.stages
+        self._path, self._stage = [0] * slots, [0] * slots
+        self.first = len(scheme.stages[0].alphas)
+        """Points that every path begins with."""
+
+    def begin(self, slot: int, path: int) -> Piece:
+        """The nodes of the first stage."""
+        self._path[slot], self._stage[slot] = path, 0
+        return self._piece(slot)
+
+    def done(self, slot: int) -> tuple[int, int]:
+        """The path, and how many stages are complete once the points asked for last are there."""
+        return self._path[slot], self._stage[slot] + 1
+
+    def next(self, slot: int) -> Piece:
+        """The nodes of the stage after that."""
+        self._stage[slot] += 1
+        return self._piece(slot)
+
+    def _piece(self, slot: int) -> Piece:
+        stage = self._stages[self._stage[slot]]
+        return Piece(slot, self._path[slot], stage.alphas, stage.weights)
 
 
 @final
@@ -128,14 +167,14 @@ class Sums:
         per_slot = 8 * scheme.rules * max(1, sum(sizes))
         self.slots = max(1, min(len(points.paths), keep_bytes // per_slot))
         self._sums = [np.zeros((self.slots, scheme.rules, f)) for f in sizes]
-        self._path, self._stage = [0] * self.slots, [0] * self.slots
+        self._stages = Stages(scheme, self.slots)
+        self.first = self._stages.first
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
         for sums in self._sums:
             sums[slot] = 0.0
-        self._path[slot], self._stage[slot] = path, 0
-        return self._piece(slot)
+        return self._stages.begin(slot, path)
 
     def grants(self, piece: Piece) -> bool:
         """Always: the sums are there from the beginning."""
@@ -156,18 +195,13 @@ class Sums:
 
     def next(self, slot: int) -> Piece | None:
         """The nodes of the next stage, unless the path is done."""
-        path, done = self._path[slot], self._stage[slot] + 1
+        path, done = self._stages.done(slot)
         sums = [of_slots[slot] for of_slots in self._sums]
         if self._pullback is not None:
             sums = _pulled_back(self._pullback, path, self._scheme.stages[done - 1], sums)
         if settled(self._points, self._names, self._scheme, path, done, sums, self._found):
             return None
-        self._stage[slot] = done
-        return self._piece(slot)
-
-    def _piece(self, slot: int) -> Piece:
-        stage = self._scheme.stages[self._stage[slot]]
-        return Piece(slot, self._path[slot], stage.alphas, stage.weights)
+        return self._stages.next(slot)
 
 
 def _pulled_back(pullback: Pullback, path: int, stage: Stage, sums: Sequence[Array]) -> list[Array]:
@@ -259,6 +293,7 @@ __all__ = [
     "Ledger",
     "Piece",
     "Pullback",
+    "Stages",
     "Sums",
     "of_pieces",
     "refuse",

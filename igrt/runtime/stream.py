@@ -58,11 +58,11 @@ def integrate(
         ledger = Sums(points, names, scheme, found, keep_bytes, pullback)
     elif isinstance(lane, DeviceLane):
         ledger = device_ledger(points, names, scheme, found, lane.device, keep_bytes)
-    elif scheme.tolerance is not None and keeps(points, scheme, keep_bytes):
+    elif keeps(points, scheme, keep_bytes):
         ledger = Kept(points, names, scheme, found, keep_bytes)
     else:
         ledger = Sums(points, names, scheme, found, keep_bytes)
-    watch.planned += len(paths) * len(scheme.stages[0].alphas)
+    watch.planned += len(paths) * ledger.first
     queue = _Queue(ledger, len(paths))
     while not queue.done:
         pieces = queue.chunk(points.chunk)

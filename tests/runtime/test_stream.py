@@ -169,6 +169,16 @@ def test_progress_counts_every_evaluation():
     assert [d for d, _ in calls] == sorted(d for d, _ in calls)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+def test_progress_of_an_adaptive_rule_ends_where_the_work_does(smooth):
+    calls = []
+    scheme = replace(scheme_for(None, None, 1e-2), smooth=smooth)
+    found = run(CubicSession(), paths(), scheme, progress=lambda done, of: calls.append((done, of)))
+    total = int(found.evaluations.sum())
+    assert total < 3 * 15 if smooth else total == 3 * 15
+    assert calls[-1] == (total, total)
+
+
 def test_slots_are_reused_when_sums_would_take_too_much_memory():
     p = paths(examples=9)
     two = 2 * 5 * 8 * 2  # sums of two paths: two rules, five features
