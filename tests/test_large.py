@@ -135,9 +135,10 @@ def seconds(count):
 
 
 @pytest.mark.slow
-def test_time_grows_like_the_nodes():
+def test_sixty_thousand_nodes():
     """Measured: 60,000 nodes normalise in 2 s and differentiate in 20 s of one slow core."""
     differentiate(normalize(deep(50)))  # loads the rules
-    small, large = sum(seconds(2_000)), sum(seconds(20_000))
+    small, large = sum(seconds(6_000)), sum(seconds(60_000))
     # ten times the nodes: linear but for the caches of the processor; quadratic would be 100
     assert large < 25 * small
+    assert large < 120

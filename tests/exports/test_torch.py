@@ -16,7 +16,7 @@ How, NETS = torch_exports.How, torch_nets.NETS
 pytestmark = torch_exports.WARNINGS
 
 SCRIPT = [How(False, 16, True), How(False, 17, False), How(False, 20, True)]
-DYNAMO = [How(True, 18, True), How(True, 25, False)]
+DYNAMO = [How(True, 18, True), How(True, 23, True), How(True, 25, False)]
 CASES = [
     pytest.param(name, how, id=f"{name}-{how}")
     for name in NETS

@@ -47,7 +47,7 @@ def test_all_of_it_on_digits():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ship"])
+@pytest.mark.parametrize("name", ["ship", "frog"])
 def test_the_pictures(name):
     # a looser integral, since a hundred thousand ReLUs switch on the way
     picked = [n for n in CHECKS if n not in ("sensitivity (b)", "symmetry")]
