@@ -34,6 +34,12 @@ def labels_of(name: str) -> list[str]:
     return (ROOT / name / "labels.txt").read_text(encoding="utf-8").splitlines()
 
 
+def write_labels(name: str, labels: Sequence[str]) -> None:
+    """Write the file that `labels_of` reads, and its folder."""
+    (ROOT / name).mkdir(exist_ok=True)
+    (ROOT / name / "labels.txt").write_text("\n".join([*labels, ""]), encoding="utf-8")
+
+
 def preprocessing(name: str) -> dict[str, Any]:
     """The model's preprocess.toml."""
     return tomllib.loads((ROOT / name / "preprocess.toml").read_text(encoding="utf-8"))

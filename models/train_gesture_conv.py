@@ -110,9 +110,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     data, test = datasets.gestures("train", args.data), datasets.gestures("test", args.data)
-    (common.ROOT / NAME).mkdir(exist_ok=True)
-    labels = common.ROOT / NAME / "labels.txt"
-    labels.write_text("\n".join([*LABELS, ""]), encoding="utf-8")
+    common.write_labels(NAME, LABELS)
     network = train(data, args.epochs, args.batch, args.seed)
     export(network, test.feeds["points"][:2])
     describe.record(

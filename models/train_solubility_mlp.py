@@ -77,8 +77,7 @@ def main() -> None:
     data, test = datasets.solubility("train", args.data), datasets.solubility("test", args.data)
     pipeline = train(data, args.seed)
     export(pipeline, test.feeds["features"])
-    labels = common.ROOT / NAME / "labels.txt"
-    labels.write_text("log10 of mol per litre\n", encoding="utf-8")
+    common.write_labels(NAME, ["log10 of mol per litre"])
     describe.record(
         NAME,
         made_with={

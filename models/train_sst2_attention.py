@@ -64,8 +64,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     folder = common.ROOT / NAME
-    folder.mkdir(exist_ok=True)
-    (folder / "labels.txt").write_text("\n".join([*LABELS, ""]), encoding="utf-8")
+    common.write_labels(NAME, LABELS)
     texts, _ = token_data.sst2("train", args.data)
     tokenizer = token_data.word_tokenizer(texts, least=2)
     tokenizer.save(str(folder / "tokenizer.json"))

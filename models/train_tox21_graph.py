@@ -70,9 +70,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    folder = common.ROOT / NAME
-    folder.mkdir(exist_ok=True)
-    (folder / "labels.txt").write_text("\n".join([*molecules.TOX21_ASSAYS, ""]), encoding="utf-8")
+    common.write_labels(NAME, molecules.TOX21_ASSAYS)
     _, data, results = molecules.tox21("train", args.data)
     network = train(data, torch.from_numpy(results), args.epochs, args.batch, args.seed)
     titles, smiles = zip(*SAMPLES, strict=True)

@@ -52,9 +52,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     folder = common.ROOT / NAME
-    folder.mkdir(exist_ok=True)
     labels = list(token_data.TREC_CLASSES.values())
-    (folder / "labels.txt").write_text("\n".join([*labels, ""]), encoding="utf-8")
+    common.write_labels(NAME, labels)
     texts, _ = token_data.trec("train", args.data)
     tokenizer = token_data.word_tokenizer(texts, least=2)
     tokenizer.save(str(folder / "tokenizer.json"))

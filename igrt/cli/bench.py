@@ -93,11 +93,13 @@ def bench(model: Path, inputs: tuple[str, ...], **options: Any) -> None:
 
 
 def _given(model: Path, inputs: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Inputs, target and baseline as `measure` takes them."""
+    """Inputs, target and baseline as `measure` takes them; the model is read only for files."""
+    how = read_preprocess(options["preprocess"])
+    if not inputs and not options["baseline"]:
+        return {"target": read_target(options["target"], ())}
     from igrt.explainer import Explainer
 
     explainer = Explainer(model, of=options["of"], wrt=list(options["wrt"]) or None)
-    how = read_preprocess(options["preprocess"])
     feeds = None
     labels: tuple[str, ...] = ()
     if inputs:

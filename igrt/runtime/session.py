@@ -40,9 +40,8 @@ _CUDA = Cuda()
 
 _SPIN = "20"
 """Microseconds that a thread of onnxruntime waits awake for the next operator. Its own default,
-about ten milliseconds, keeps cores busy between runs and takes them from others, which halves the
-speed on a machine with other work (benchmarks/threads.py); none at all costs small operators more
-than the wait."""
+about ten milliseconds, keeps cores busy between runs and takes them from others
+(docs/guides/embedding.md)."""
 
 
 class Arena(Enum):
