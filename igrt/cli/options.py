@@ -90,7 +90,7 @@ PRECISION = click.option(
     default="float32",
     show_default=True,
     metavar="P",
-    help="Of the gradients: float32, tf32 (CUDA alone) or fp16; measured rounding adds to the error.",
+    help="Of the gradients: float32, tf32 (CUDA alone) or fp16; its measured cost adds to error.",
 )
 THREADS = click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
 JSON = click.option(
