@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         InternalInfluence,
     )
-    from igrt.specs import Display
+    from igrt.specs import Display, Token
     from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
 
@@ -41,6 +41,7 @@ _HOMES = {
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
     "InternalInfluence": "igrt.methods",
+    "Token": "igrt.specs",
     "Verification": "igrt.verify",
     "augment": "igrt.vjp.augment",
     "explain": "igrt.explainer",
@@ -57,6 +58,7 @@ __all__ = [
     "IgrtError",
     "IntegratedGradients",
     "InternalInfluence",
+    "Token",
     "Verification",
     "augment",
     "explain",

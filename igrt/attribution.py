@@ -9,14 +9,14 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from igrt.errors import InputError
-from igrt.specs import Array, Display
+from igrt.specs import Array, Display, Token
 
 _NPZ_RECORD = "igrt/result"
 """Entry of an `.npz` file that holds everything but the attributions, as JSON text."""
@@ -199,11 +199,16 @@ class Attribution:
         }
         values = {n: a for n, a in arrays.items() if not n.startswith("igrt/")}
         target = tuple(t if isinstance(t, int) else tuple(t) for t in record.pop("target"))
+        shown = record.pop("display")
         display = Display(
-            labels=tuple(record["display"]["labels"]),
-            features={n: tuple(f) for n, f in record["display"]["features"].items()},
-            layouts=record["display"]["layouts"],
-            sources=tuple(record.pop("display")["sources"]),
+            labels=tuple(shown["labels"]),
+            features={n: tuple(f) for n, f in shown["features"].items()},
+            layouts=shown["layouts"],
+            sources=tuple(shown["sources"]),
+            tokens={
+                n: tuple(tuple(Token(*token) for token in text) for text in texts)
+                for n, texts in shown["tokens"].items()
+            },
         )
         return cls(values=values, inputs=inputs, target=target, display=display, **stored, **record)
 
@@ -222,6 +227,10 @@ class Attribution:
             "features": dict(self.display.features),
             "layouts": dict(self.display.layouts),
             "sources": self.display.sources,
+            "tokens": {
+                name: [[astuple(token) for token in text] for text in texts]
+                for name, texts in self.display.tokens.items()
+            },
         }
         arrays[_NPZ_RECORD] = np.asarray(json.dumps(record, default=_plain))
         # not np.savez: it takes names as keywords, and a tensor may be called `file`

@@ -81,6 +81,31 @@ GRADIENT = Sweep()
 
 
 @dataclass(frozen=True)
+class Token:
+    """One position of a text as the model reads it.
+
+    Args:
+        text: The piece of text, as people read it.
+        kind: ``text``; ``unknown`` where the vocabulary lacks it; ``special`` for marks that are
+            no text, such as [CLS]; ``padding`` behind the end.
+        glued: Whether it continues the token before it, with no space between them.
+        segment: Which text of a pair it belongs to, from 0.
+    """
+
+    text: str
+    kind: str = "text"
+    glued: bool = False
+    segment: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in TOKEN_KINDS:
+            raise InternalError(f"unknown kind of token {self.kind!r}")
+
+
+TOKEN_KINDS = ("text", "unknown", "special", "padding")
+
+
+@dataclass(frozen=True)
 class Display:
     """What people need to see beside the numbers; no number depends on it.
 
@@ -91,6 +116,8 @@ class Display:
             example, cropped and scaled to exactly what the model sees.
         layouts: ``"NCHW"`` or ``"NHWC"`` per input that is a picture.
         sources: Where each example came from (file names), for titles.
+        tokens: Texts per input or attributed tensor: for every example one token per position of
+            the first axis behind the batch.
     """
 
     labels: tuple[str, ...] = ()
@@ -98,6 +125,7 @@ class Display:
     pictures: Mapping[str, tuple[Array, ...]] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    tokens: Mapping[str, tuple[tuple[Token, ...], ...]] = field(default_factory=dict)
 
     def label(self, index: int) -> str:
         """Name of class `index`, or its number where no label is known."""
@@ -139,11 +167,13 @@ __all__ = [
     "FLOAT_TYPES",
     "GRADIENT",
     "STRAIGHT_THROUGH",
+    "TOKEN_KINDS",
     "Array",
     "Dim",
     "Display",
     "Feeds",
     "Sweep",
     "TensorSpec",
+    "Token",
     "as_native",
 ]

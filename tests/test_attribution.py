@@ -17,7 +17,13 @@ def result():
         g (float[N, 3] x) => (float[N, 2] y) <float[3, 2] W = {1, -1, 2, 0.5, -3, 4}> {
           y = MatMul(x, W) }"""
     )
-    display = igrt.Display(labels=("cat", "dog"), features={"x": ("a", "b", "c")}, sources=("f",))
+    text = (igrt.Token("not"), igrt.Token("##e", glued=True, segment=1), igrt.Token("", "padding"))
+    display = igrt.Display(
+        labels=("cat", "dog"),
+        features={"x": ("a", "b", "c")},
+        sources=("f",),
+        tokens={"x": (text, text)},
+    )
     return igrt.explain(model, np.ones((1, 3), np.float32), target="top2", display=display)
 
 
