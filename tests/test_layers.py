@@ -48,13 +48,25 @@ ALLOWED = {
         *("apart", "baselines", "engine", "feeds", "opening", "placed", "rows", "runtime"),
         *("sessions", "subject"),
     },
+    "interactions": {
+        *("engine", "graph", "kernels", "quadrature", "runtime", "sessions", "stage"),
+    },
     "integrating": {
-        *("engine", "kernels", "methods", "placed", "placing", "precision", "quadrature"),
+        *(
+            "engine",
+            "interactions",
+            "kernels",
+            "methods",
+            "placed",
+            "placing",
+            "precision",
+            "quadrature",
+        ),
         *("runtime", "sessions", "subject"),
     },
     "explainer": {
-        *("attribution", "baselines", "cache", "derived", "integrating", "methods", "placing"),
-        *("quadrature", "runtime", "sessions", "source", "subject", "targets"),
+        *("attribution", "baselines", "cache", "derived", "integrating", "methods", "placed"),
+        *("placing", "quadrature", "runtime", "sessions", "source", "subject", "targets"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},

@@ -82,12 +82,15 @@ class Integrals:
             the rule gives no estimate.
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
+        interactions: What pairs of features come to, [paths, features of the tensor, all features]
+            float64 by name; empty where nobody asked.
     """
 
     values: dict[str, Array]
     error: Array
     evaluations: Array
     chunk: int
+    interactions: dict[str, Array] = field(default_factory=dict)
 
     @staticmethod
     def empty(paths: int, shapes: Mapping[str, tuple[int, ...]], chunk: int) -> Integrals:
