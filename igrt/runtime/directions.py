@@ -130,7 +130,7 @@ class Directions:
             others[self.inputs[name]] = v.reshape(len(path), *x.shape[1:])
         shared = dict(paths.shared)
         if paths.batched and not paths.output_batched:  # then all jobs are of one path
-            shared[self.cotangent] = paths.cotangents[path[0]] if len(path) else paths.cotangents[0]
+            shared[self.cotangent] = paths.cotangents[path[0] if len(path) else 0]
         else:
             others[self.cotangent] = paths.cotangents[path]
         return replace(
