@@ -118,9 +118,18 @@ class Attribution:
         return [(int(i), float(scores[i])) for i in order]
 
     def label(self, index: int) -> str:
-        """Name of a row's target class, or its index where no label is known."""
+        """Name of a row's target class, or its index where no label is known.
+
+        Of a target with positions, the last index is that of the class, where the output has as
+        many classes along its last axis as there are labels.
+        """
         target = self.target[index]
-        return self.display.label(target) if isinstance(target, int) else str(list(target))
+        if isinstance(target, int):
+            return self.display.label(target)
+        classes = np.shape(self.scores)[-1]
+        if target and classes == len(self.display.labels):
+            return self.display.label(target[-1])
+        return str(list(target))
 
     def summary(self) -> dict[str, Any]:
         """The numbers without the arrays, for JSON; one row gives numbers, more give lists."""
