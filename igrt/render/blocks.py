@@ -9,6 +9,7 @@ import numpy as np
 from igrt.render.matrix.view import MOST, Matrix
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
+from igrt.selection import class_axis
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
@@ -59,7 +60,7 @@ def _positioned(attribution: Attribution, row: int) -> bool:
     """Whether a row explains a position of the output, by tokens that have a place in a matrix."""
     target = attribution.target[row]
     return (
-        not isinstance(target, int)
+        isinstance(target, tuple)
         and len(target) > 1
         and all(0 < len(_columns(attribution, row, name)) <= MOST for name in attribution.values)
     )
@@ -71,11 +72,20 @@ def _columns(attribution: Attribution, row: int, name: str) -> list[int]:
     return [at for at, token in enumerate(text) if token.kind != "padding"]
 
 
+def _output(attribution: Attribution, row: int) -> str:
+    """The class of a target with one position, such as a word of a translation."""
+    target, labels = attribution.target[row], attribution.display.labels
+    axis = class_axis(attribution.scores.shape[1:], len(labels))
+    if axis is None or not isinstance(target, tuple) or len(target) != 2:
+        return attribution.label(row)
+    return labels[target[axis]]
+
+
 def _matrix(attribution: Attribution, rows: tuple[int, ...], name: str) -> Matrix:
     text = tokens(attribution, rows[0], name)
     columns = _columns(attribution, rows[0], name)
     return Matrix(
-        rows=tuple(attribution.label(row) for row in rows),
+        rows=tuple(_output(attribution, row) for row in rows),
         columns=tuple(visible(text[at].text) for at in columns),
         values=np.stack([sums(attribution.row(row)[name])[columns] for row in rows]),
         down="outputs",

@@ -72,11 +72,11 @@ def percent(value: float) -> str:
 
 def heading(attribution: Attribution, row: int) -> tuple[str, str]:
     """What is explained: name and index (``tabby cat``, ``(281)``) or ``class 281`` alone."""
-    target = attribution.target[row]
-    label = attribution.label(row)
-    if not isinstance(target, int):
-        place = str(list(target))
-        return (f"output {place}", "") if label == place else (printable(label), place)
+    target, label = attribution.target[row], attribution.label(row)
+    if isinstance(target, tuple):
+        return f"output {printable(label)}", ""
+    if isinstance(target, str):
+        return printable(label), ""
     if label != str(target):
         return printable(label), f"({target})"
     return (f"class {target}" if np.size(attribution.scores[row]) > 1 else "output"), ""
@@ -157,7 +157,7 @@ def tops(attribution: Attribution, row: int, count: int = 5) -> list[Top]:
         return []
     target = attribution.target[row]
     return [
-        Top(index, printable(attribution.display.label(index)), score, index == target)
+        Top(index, printable(attribution.display.label(index)), score, target in (index, (index,)))
         for index, score in attribution.top(row, count)
     ]
 

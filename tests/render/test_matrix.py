@@ -100,13 +100,11 @@ def test_what_has_no_positions_or_tokens_is_no_matrix(translation, changes):
     assert blocks(translation(**changes)) == [(0,), (1,), (2,)]
 
 
-def test_labels_are_those_of_the_last_axis(translation):
-    assert [translation().label(row) for row in range(3)] == list(TARGET)
+def test_rows_are_named_by_their_class_or_by_their_target(translation):
     # as many labels as classes, or they are labels of something else
-    other = translation(scores=np.zeros((3, 4, 99)))
-    assert [other.label(row) for row in range(3)] == ["[0, 1]", "[1, 2]", "[2, 3]"]
-    assert headline(other, (0,)) == ("output [0, 1]", "")
-    assert headline(translation(), (0,)) == ("wir", "[0, 1]")
+    result = translation(scores=np.zeros((3, 4, 99)))
+    assert views(result, (0, 1, 2), side=99)["source"].rows == ("[0, 1]", "[1, 2]", "[2, 3]")
+    assert views(translation(), (0, 1, 2), side=99)["source"].rows == TARGET
 
 
 def test_a_block_is_judged_by_its_worst_row(translation):
@@ -187,7 +185,7 @@ def test_cells_without_numbers_are_labelled():
 def test_numbers_of_each_output_are_in_the_page(translation):
     page = html.document(translation(evaluations=np.array([1, 2, 3])))
     assert page.count("<details>") == 1
-    assert '<bdi>Frieden [2, 3]</bdi></th><td class="number">2.5</td>' in page
+    assert '<bdi>output [2, Frieden]</bdi></th><td class="number">2.5</td>' in page
     assert "<title>3 outputs of example 0 · igrt</title>" in page
 
 
