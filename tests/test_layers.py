@@ -72,7 +72,7 @@ ALLOWED = {
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
-    "render": {"attribution"},
+    "render": {"attribution", "selection"},
     "verify": {
         *(
             "apart",
