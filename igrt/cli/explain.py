@@ -19,6 +19,7 @@ from igrt.cli.options import (
     PROVIDER,
     QUANTISED,
     QUIET,
+    SOFTPLUS,
     TARGET,
     THREADS,
     WRT,
@@ -75,6 +76,7 @@ _STRICT = 1e-2
 @PROVIDER
 @QUANTISED
 @PRECISION
+@SOFTPLUS
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
@@ -107,6 +109,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         quantised=options["quantised"],
         precision=options["precision"],
         cache=not options["no_cache"],
+        softplus=options["softplus"],
     )
     how = read_preprocess(options["preprocess"])
     feeds, display = read_inputs(explainer, inputs, how, options["labels"])

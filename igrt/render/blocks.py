@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from igrt.render.matrix.view import MOST, Matrix
+from igrt.render.pairs import pair_views
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
 from igrt.selection import class_axis
@@ -19,7 +20,8 @@ def blocks(attribution: Attribution) -> list[tuple[int, ...]]:
     """Rows that are shown together, in their order.
 
     Rows of one example that explain positions of its output are one block where every attributed
-    tensor is a text: they are drawn as a matrix. Every other row is a block of its own.
+    tensor is a text: they are drawn as a matrix. Every other row is a block of its own, and so is
+    one with interactions, which has matrices itself.
     """
     found: list[list[int]] = []
     for row in range(len(attribution)):
@@ -42,9 +44,9 @@ def views(
         count: Most features with a bar of their own.
     """
     if len(rows) == 1:
-        return {
-            n: view(attribution, rows[0], n, side=side, count=count) for n in attribution.values
-        }
+        one = rows[0]
+        drawn = {n: view(attribution, one, n, side=side, count=count) for n in attribution.values}
+        return drawn | pair_views(attribution, one, count)
     return {name: _matrix(attribution, rows, name) for name in attribution.values}
 
 
@@ -60,7 +62,8 @@ def _positioned(attribution: Attribution, row: int) -> bool:
     """Whether a row explains a position of the output, by tokens that have a place in a matrix."""
     target = attribution.target[row]
     return (
-        isinstance(target, tuple)
+        not attribution.interactions
+        and isinstance(target, tuple)
         and len(target) > 1
         and all(0 < len(_columns(attribution, row, name)) <= MOST for name in attribution.values)
     )

@@ -103,8 +103,10 @@ def source(attribution: Attribution, row: int) -> str:
 def facts(attribution: Attribution, row: int) -> list[tuple[str, str]]:
     """Names and values of the numbers by which a row is judged."""
     error = percent(attribution.error[row])
+    given = attribution.provenance.get("softplus", {}).get("output", [])
     return [
         ("score", number(attribution.output[row])),
+        *([("unsmoothed score", number(given[row]))] if given else []),
         ("baseline score", number(attribution.baseline_output[row])),
         ("completeness gap", number(attribution.delta[row], signed=True)),
         ("relative gap", percent(attribution.relative_delta[row])),
@@ -129,10 +131,12 @@ def shared_facts(attribution: Attribution, rows: tuple[int, ...]) -> list[tuple[
 def how(attribution: Attribution) -> list[tuple[str, str]]:
     """Names and values of what all rows have in common."""
     policy = attribution.provenance.get("quantised", "")
+    beta = attribution.provenance.get("softplus", {}).get("beta")
     return [
         ("method", printable(attribution.method)),
         ("rule", printable(attribution.rule)),
         *([("quantised", printable(str(policy)))] if policy else []),
+        *([("softplus", f"softplus {number(beta)}")] if beta else []),
         ("provider", printable(attribution.provider)),
         ("time", f"{attribution.seconds:.3g} s"),
     ]
