@@ -8,7 +8,7 @@ from typing import cast, final
 import numpy as np
 
 from igrt.quadrature import AdaptivePath, Gradients, HostGradients, Scheme, first_nodes
-from igrt.runtime.ledger import Piece, of_pieces, refuse, times_difference
+from igrt.runtime.ledger import Piece, refuse, times_difference
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -104,7 +104,7 @@ class Kept:
 
     def add(self, pieces: Sequence[Piece]) -> None:
         """Keep the outputs of the last run, at the points of some pieces."""
-        refuse(self._points, self._names, *of_pieces(pieces))
+        refuse(self._points, self._names)
         outputs = self._points.lane.read()
         start = 0
         for piece in pieces:
@@ -116,8 +116,11 @@ class Kept:
             )
             start = stop
 
-    def next(self, slot: int) -> Piece | None:
-        """Where the path is to be evaluated next, unless it is done."""
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """Where paths are to be evaluated next, but for those that are done."""
+        return [self._next(s) for s in slots]
+
+    def _next(self, slot: int) -> Piece | None:
         number, path = self._paths[slot]
         path.add(cast("Sequence[Array]", self._gradients[slot]))  # rows of one array
         if path.wanted:
@@ -172,10 +175,13 @@ def store(
     points: Points, names: Sequence[str], path: int, adaptive: AdaptivePath, found: Integrals
 ) -> None:
     """Write down what a path came to."""
-    sizes = [o.size for o in points.outputs]
-    means = np.split(adaptive.mean, np.cumsum(sizes)[:-1])
-    values = [times_difference(points, n, path, m) for n, m in zip(names, means, strict=True)]
-    found.store(path, values, adaptive.error, adaptive.evaluations)
+    row, mean = np.asarray([path]), adaptive.mean[np.newaxis]
+    start, values = 0, []
+    for name, output in zip(names, points.outputs, strict=True):
+        part = mean[:, start : start + output.size]
+        values.append(times_difference(points, name, row, part))
+        start += output.size
+    found.store(row, values, adaptive.error, adaptive.evaluations)
 
 
 def most_bytes(features: int, paths: int) -> int:
