@@ -32,7 +32,7 @@ class SessionMaker(Protocol):
         ...
 
 
-_ROWS = 32
+ROWS = 32
 """Rows per run of the prologue and of the epilogue."""
 
 _ENDS_BYTES = 256 << 20
@@ -202,7 +202,7 @@ class _Part:
         self, feeds: Feeds, paths: Paths, whole: Sequence[str], *, several: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Outputs with a row for each row of what is fed, and those that all rows share."""
-        count, step = len(next(iter(feeds.values()))), _ROWS if several else 1
+        count, step = len(next(iter(feeds.values()))), ROWS if several else 1
         parts = []
         for start in range(0, count, step):
             at: slice | int = slice(start, start + step) if paths.batched else start
@@ -237,7 +237,7 @@ class _Pullback:
         self._gradients, self._cotangent, self._several = gradients, cotangent, several
 
     def __call__(self, path: Array, sums: Sequence[Array]) -> list[Array]:
-        shape, step = sums[0].shape[:2], _ROWS if self._several else 1
+        shape, step = sums[0].shape[:2], ROWS if self._several else 1
         path = np.repeat(path, shape[1])
         rows = [s.reshape(len(path), -1) for s in sums]
         parts = [slice(k, k + step) for k in range(0, len(path), step)]
@@ -271,4 +271,4 @@ def _same_infinities(x: Array, b: Array, owner: Array) -> bool:
     return bool(((np.isfinite(at) & np.isfinite(b)) | (at == b)).all())
 
 
-__all__ = ["SessionMaker", "Staged"]
+__all__ = ["ROWS", "SessionMaker", "Staged"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, final
 
 import numpy as np
@@ -40,7 +41,7 @@ class Resolved:
 
     def cotangents(self, shape: tuple[int, ...], dtype: str) -> Array:
         """One-hot cotangents, [rows, *shape]."""
-        seed = np.zeros((len(self.flat), int(np.prod(shape, dtype=np.int64))), dtype=dtype)
+        seed = np.zeros((len(self.flat), prod(shape)), dtype=dtype)
         seed[np.arange(len(self.flat)), self.flat] = 1
         return seed.reshape(len(self.flat), *shape)
 

@@ -125,7 +125,8 @@ class DeviceKept:
         with self._device.lock:
             self._device.put(self._pool.displacement[slot], self._moves.begin(slot, path))
         gradients = DeviceGradients(self._pool, slot)
-        adaptive = begun(self._points, self._names, path, self._scheme, self._most, gradients)
+        most = self._most
+        adaptive = begun(self._points, self._names, path, self._scheme, most, lambda _: gradients)
         self._paths[slot] = path, adaptive, gradients
         return self._piece(slot)
 
