@@ -20,9 +20,10 @@ ALLOWED = {
     "parts": set(),
     "making": {"graph", "parts", "source", "stage", "vjp"},
     "derived": {"cache", "graph", "making", "source"},
-    "attribution": {"render"},
+    "attribution": {"render", "selection"},
     "baselines": set(),
-    "targets": {"attribution"},
+    "selection": {"inputs"},
+    "targets": {"selection"},
     "quadrature": {"kernels"},
     "methods": {"quadrature"},
     "graph": {"source"},
@@ -59,7 +60,7 @@ ALLOWED = {
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
-    "render": {"attribution"},
+    "render": {"attribution", "selection"},
     "verify": {
         *(
             "apart",
@@ -71,7 +72,7 @@ ALLOWED = {
             "graph",
             "methods",
         ),
-        *("render", "runtime", "source", "targets"),
+        *("render", "runtime", "selection", "source", "targets"),
     },
     "measure": {
         *("attribution", "baselines", "derived", "explainer", "graph", "kernels", "placed"),
@@ -79,9 +80,9 @@ ALLOWED = {
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "measure"),
-        *("render", "runtime", "verify", "vjp"),
+        *("render", "runtime", "selection", "verify", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "verify", "vjp"},
+    "__init__": {"attribution", "explainer", "methods", "selection", "verify", "vjp"},
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch

@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from igrt.errors import InputError
-from igrt.render.colour import paint
+from igrt.render.blocks import blocks, views
 from igrt.render.facts import (
-    CLIPPING,
     MEANING,
     caution,
     facts,
-    heading,
+    headline,
     how,
     number,
     percent,
-    printable,
+    shared_facts,
     source,
     title,
     tops,
 )
+from igrt.render.markup import address, bar, bar_table, safe, scale, share
+from igrt.render.matrix import html as matrix
+from igrt.render.matrix.view import Matrix
 from igrt.render.page import page
-from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, veil, view
+from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, veil
+from igrt.render.words import html as words
+from igrt.render.words.view import Words
 from igrt.specs import Array
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-ROWS = 64
-"""Most rows on one page: a browser holds every picture of it in memory."""
+BLOCKS = 64
+"""Most blocks of rows on one page: a browser holds every picture of it in memory."""
 
 _SIDE = 1024
 _LEAST = 336
@@ -59,73 +58,87 @@ def document(attribution: Attribution) -> str:
     """
     if not len(attribution) or not attribution.values:
         raise InputError("the result has no rows, so there is nothing to show")
-    rows = range(min(len(attribution), ROWS))
-    first = title(attribution, 0)
-    more = f" and {len(attribution) - 1} more" if len(attribution) > 1 else ""
+    found = blocks(attribution)
+    shown = found[:BLOCKS]
+    first = _headline(attribution, found[0])
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     said = " · ".join(value for _, value in how(attribution))
     body = [
         "<header>",
-        f"<h1>Attribution</h1>\n<p>{_text(said)}</p>",
-        f'<p class="quiet">{_text(MEANING[:1].upper() + MEANING[1:])}.</p>',
+        f"<h1>Attribution</h1>\n<p>{safe(said)}</p>",
+        f'<p class="quiet">{safe(MEANING[:1].upper() + MEANING[1:])}.</p>',
         "</header>",
-        _contents(attribution, rows) if len(rows) > 1 else "",
+        _contents(attribution, shown) if len(shown) > 1 else "",
         "<main>",
-        *(_row(attribution, row) for row in rows),
+        *(_block(attribution, rows) for rows in shown),
         "</main>",
         _record(attribution),
     ]
-    return page(_text(f"{first}{more} · igrt"), "\n".join(part for part in body if part))
+    return page(safe(f"{first}{more} · igrt"), "\n".join(part for part in body if part))
 
 
-def _text(text: str) -> str:
-    """Text that can stand anywhere in the page, also between double quotes."""
-    return escape(printable(text), quote=True)
-
-
-def _contents(attribution: Attribution, rows: range) -> str:
+def _contents(attribution: Attribution, shown: list[tuple[int, ...]]) -> str:
     links = "".join(
-        f'<li><a href="#row-{row}"><bdi>{_text(title(attribution, row))}</bdi></a>'
-        f' <span class="quiet"><bdi>{_text(source(attribution, row))}</bdi></span></li>\n'
-        for row in rows
+        f'<li><a href="#row-{rows[0]}"><bdi>{safe(_headline(attribution, rows))}</bdi></a>'
+        f' <span class="quiet"><bdi>{safe(source(attribution, rows[0]))}</bdi></span></li>\n'
+        for rows in shown
     )
-    left_out = len(attribution) - len(rows)
+    left_out = len(attribution) - sum(map(len, shown))
     note = f"<p>{left_out} more rows are not shown.</p>" if left_out else ""
     return f'<nav aria-label="Rows"><ol>\n{links}</ol>{note}</nav>'
 
 
-def _row(attribution: Attribution, row: int) -> str:
-    name, index = heading(attribution, row)
-    origin, warning = source(attribution, row), caution(attribution, row)
+def _headline(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    return " ".join(part for part in headline(attribution, rows) if part)
+
+
+def _block(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    name, index = headline(attribution, rows)
+    origin, warning = source(attribution, rows[0]), caution(attribution, rows)
     listed = "".join(
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>"
-        for name, value in facts(attribution, row)
+        f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>"
+        for name, value in shared_facts(attribution, rows)
     )
     parts = [
-        _part(attribution, row, at, tensor, view(attribution, row, tensor, side=_SIDE))
-        for at, tensor in enumerate(attribution.values)
+        _part(f"view-{rows[0]}-{at}", origin, tensor, drawn)
+        for at, (tensor, drawn) in enumerate(views(attribution, rows, side=_SIDE).items())
     ]
-    classes = _classes(attribution, row)
+    beside = _classes(attribution, rows[0]) if len(rows) == 1 else _outputs(attribution, rows)
     return (
-        f'<section aria-labelledby="row-{row}">\n'
-        f'<h2 id="row-{row}"><bdi>{_text(name)}</bdi>'
+        f'<section aria-labelledby="row-{rows[0]}">\n'
+        f'<h2 id="row-{rows[0]}"><bdi>{safe(name)}</bdi>'
         + (f' <span class="quiet">{index}</span>' if index else "")
         + "</h2>\n"
-        + (f'<p class="quiet"><bdi>{_text(origin)}</bdi></p>\n' if origin else "")
+        + (f'<p class="quiet"><bdi>{safe(origin)}</bdi></p>\n' if origin else "")
         + f'<dl class="facts">{listed}</dl>\n'
-        + (f'<p class="caution">{_text(warning[:1].upper() + warning[1:])}.</p>' if warning else "")
-        + f'<div class="parts">\n{"".join(parts)}{classes}</div>\n</section>'
+        + (f'<p class="caution">{safe(warning[:1].upper() + warning[1:])}.</p>' if warning else "")
+        + f'<div class="parts">\n{"".join(parts)}{beside}</div>\n</section>'
     )
 
 
-def _part(attribution: Attribution, row: int, at: int, name: str, drawn: View) -> str:
-    named = f"<h3><bdi>{_text(name)}</bdi></h3>\n"
+def _part(group: str, origin: str, name: str, drawn: View) -> str:
+    named = f"<h3><bdi>{safe(name)}</bdi></h3>\n"
     if isinstance(drawn, Picture):
-        origin = source(attribution, row)
-        return f"<div>{named}{_picture(f'view-{row}-{at}', origin, drawn)}</div>\n"
-    if isinstance(drawn, Bars):
-        return f'<div class="wide">{named}{_bars(drawn, "attribution per feature")}</div>\n'
-    sums = _bars(drawn.sums, "attribution per feature, summed over the rows") if drawn.sums else ""
-    return f'<div class="wide">{named}{_map(drawn)}{sums}</div>\n'
+        return f"<div>{named}{_picture(group, origin, drawn)}</div>\n"
+    return f'<div class="wide">{named}{_FIGURES[type(drawn)](drawn)}</div>\n'
+
+
+def _outputs(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    """The numbers of the rows of a block, as a table that opens."""
+    records = [facts(attribution, row) for row in rows]
+    head = "".join(f'<th scope="col" class="number">{safe(name)}</th>' for name, _ in records[0])
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{safe(title(attribution, row))}</bdi></th>'
+        + "".join(f'<td class="number">{safe(value)}</td>' for _, value in record)
+        + "</tr>\n"
+        for row, record in zip(rows, records, strict=True)
+    )
+    return (
+        "<details>\n<summary>Numbers of each output</summary>\n"
+        '<div class="scroll"><table>\n<caption>Outputs in the order of the rows</caption>\n'
+        f'<thead><tr><th scope="col">output</th>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody>\n</table></div>\n</details>\n"
+    )
 
 
 def _picture(group: str, origin: str, drawn: Picture) -> str:
@@ -136,7 +149,7 @@ def _picture(group: str, origin: str, drawn: Picture) -> str:
 
     def image(name: str, alt: str, pixels: Array) -> str:
         sharp = " sharp" if factor > 1 else ""
-        return f'<img class="{name}{sharp}" {size} alt="{_text(alt)}" src="{_data(pixels)}">\n'
+        return f'<img class="{name}{sharp}" {size} alt="{safe(alt)}" src="{address(pixels)}">\n'
 
     views = {"attribution": image("heat", f"{told}; as a map of colours", heat(drawn.strength))}
     controls = ""
@@ -158,8 +171,12 @@ def _picture(group: str, origin: str, drawn: Picture) -> str:
     return (
         f"<figure>\n<fieldset>\n<legend>View</legend>\n{controls}"
         f'<div class="stage">\n{stage}</div>\n{slider if controls else ""}</fieldset>\n'
-        f"{_scale(drawn.top)}</figure>\n"
+        f"{scale(drawn.top)}</figure>\n"
     )
+
+
+def _features(drawn: Bars) -> str:
+    return bar_table(drawn, "attribution per feature")
 
 
 def _map(drawn: Map) -> str:
@@ -167,65 +184,28 @@ def _map(drawn: Map) -> str:
     tall, broad = max(1, min(20, 400 // high)), max(1, min(48, 640 // wide))
     # the axes behind summed ones are mostly rows and columns of a picture
     pixels = enlarge(heat(drawn.strength), tall, min(tall, broad) if drawn.summed else broad)
+    sums = (
+        bar_table(drawn.sums, "attribution per feature, summed over the rows") if drawn.sums else ""
+    )
     told = f"Attribution map of {describe(drawn)}; {number(drawn.total, signed=True)} in sum"
     names = ""
     if drawn.names and len(drawn.names) <= 640 // 16:
-        listed = "".join(f"<span><bdi>{_text(name)}</bdi></span>" for name in drawn.names)
+        listed = "".join(f"<span><bdi>{safe(name)}</bdi></span>" for name in drawn.names)
         names = f'<div class="names" aria-hidden="true">{listed}</div>'
     return (
         f'<figure>\n<div class="named"><div class="stage">'
-        f'<img alt="{_text(told)}" src="{_data(pixels)}"></div>{names}</div>\n'
-        f'<p class="quiet">{_text(describe(drawn))}</p>{_scale(drawn.top)}</figure>\n'
+        f'<img alt="{safe(told)}" src="{address(pixels)}"></div>{names}</div>\n'
+        f'<p class="quiet">{safe(describe(drawn))}</p>{scale(drawn.top)}</figure>\n{sums}'
     )
 
 
-def _scale(top: float) -> str:
-    if top == 0:
-        return "<figcaption>The attribution is 0 everywhere.</figcaption>\n"
-    gradient = paint(np.linspace(-1.0, 1.0, 255)[np.newaxis], 1.0)
-    return (
-        f'<div class="scale"><img alt="Colours from blue over white to red"'
-        f' src="{_data(gradient)}"><span><span>{number(-top, signed=True)}</span><span>0</span>'
-        f"<span>{number(top, signed=True)}</span></span></div>\n"
-        f"<figcaption>{_text(MEANING)}; {_text(CLIPPING)}</figcaption>\n"
-    )
-
-
-def _bars(drawn: Bars, caption: str) -> str:
-    given = any(bar.given for bar in drawn.bars)
-    low = min(0.0, *(_share(b.value, drawn.top) for b in drawn.bars))
-    high = max(0.0, *(_share(b.value, drawn.top) for b in drawn.bars))
-    rows = "".join(
-        f'<tr><th scope="row"><bdi>{_text(bar.name)}</bdi></th>'
-        + (f'<td class="number"><bdi>{_text(bar.given)}</bdi></td>' if given else "")
-        + f'<td class="number">{number(bar.value, signed=True)}</td>'
-        + f'<td class="bar">{_bar(_share(bar.value, drawn.top), low, high)}</td></tr>\n'
-        for bar in drawn.bars
-    )
-    return (
-        f'<div class="scroll"><table>\n<caption>{caption[:1].upper() + caption[1:]},'
-        f" {number(drawn.total, signed=True)} in sum</caption>\n"
-        '<thead><tr><th scope="col">feature</th>'
-        + ('<th scope="col" class="number">input</th>' if given else "")
-        + '<th scope="col" class="number">attribution</th><td></td></tr></thead>\n'
-        + f"<tbody>\n{rows}</tbody>\n</table></div>\n"
-    )
-
-
-def _share(value: float, top: float) -> float:
-    return value / top if top and np.isfinite(value) else 0.0
-
-
-def _bar(share: float, low: float, high: float, kind: str = "") -> str:
-    """A bar from zero to `share` on an axis from `low` to `high`; the number stands beside it."""
-    span = (high - low) or 1.0
-    zero, end = -low / span * 1000, (share - low) / span * 1000
-    kind = kind or ("raises" if share > 0 else "lowers")
-    return (
-        '<svg viewBox="0 0 1000 14" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="{kind}" x="{min(zero, end):.1f}" y="1" width="{abs(end - zero):.1f}"'
-        f' height="12"/><line class="zero" x1="{zero:.1f}" y1="0" x2="{zero:.1f}" y2="14"/></svg>'
-    )
+_FIGURES: Mapping[type, Callable[[Any], str]] = {
+    Bars: _features,
+    Map: _map,
+    Words: words.figure,
+    Matrix: matrix.figure,
+}
+"""How each kind of view is drawn, but for pictures, which have views of their own."""
 
 
 def _classes(attribution: Attribution, row: int) -> str:
@@ -233,16 +213,16 @@ def _classes(attribution: Attribution, row: int) -> str:
     if not best:
         return ""
     top = max(abs(b.score) for b in best)
-    shares = [_share(b.score, top) for b in best]
+    shares = [share(b.score, top) for b in best]
     low, high = min(0.0, *shares), max(0.0, *shares)
     rows = "".join(
         f"<tr{' class=' + chr(34) + 'explained' + chr(34) if b.explained else ''}>"
-        f'<th scope="row"><bdi>{_text(b.label)}</bdi>'
+        f'<th scope="row"><bdi>{safe(b.label)}</bdi>'
         + (f' <span class="quiet">({b.index})</span>' if b.label != str(b.index) else "")
         + (' <span class="quiet">explained</span>' if b.explained else "")
         + f'</th><td class="number">{number(b.score)}</td>'
-        f'<td class="bar">{_bar(share, low, high, "plain")}</td></tr>\n'
-        for b, share in zip(best, shares, strict=True)
+        f'<td class="bar">{bar(reach, low, high, "plain")}</td></tr>\n'
+        for b, reach in zip(best, shares, strict=True)
     )
     return (
         '<div><table class="classes">\n<caption>Top classes</caption>\n'
@@ -257,7 +237,7 @@ def _record(attribution: Attribution) -> str:
         entries["tolerance"] = percent(attribution.tolerance)
     entries.update(_flat(attribution.provenance))
     rows = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td><bdi>{_text(value)}</bdi></td></tr>\n'
+        f'<tr><th scope="row">{safe(name)}</th><td><bdi>{safe(value)}</bdi></td></tr>\n'
         for name, value in entries.items()
     )
     return (
@@ -272,16 +252,10 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key} ")
         else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            yield f"{prefix}{key}", text
+            yield (
+                f"{prefix}{key}",
+                value if isinstance(value, str) else json.dumps(value, default=str),
+            )
 
 
-def _data(pixels: Array) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-__all__ = ["ROWS", "document", "write"]
+__all__ = ["BLOCKS", "document", "write"]

@@ -1,15 +1,22 @@
-"""The parts of a PNG figure: three panels of a picture, bars of features, a map, and the legend."""
+"""The parts of a PNG figure: three panels of a picture, bars of features, and a map."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, text_width
-from igrt.render.colour import hexadecimal, paint
-from igrt.render.facts import CLIPPING, MEANING, number
+from igrt.render.colour import hexadecimal
+from igrt.render.facts import MEANING, number
+from igrt.render.legend import legend
+from igrt.render.matrix import png as matrix
+from igrt.render.matrix.view import Matrix
 from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, overlay
+from igrt.render.words import png as words
+from igrt.render.words.view import Words
 from igrt.specs import Array
 
 WIDTH = 706.0
@@ -27,6 +34,8 @@ _CAPTION = 18.0
 
 def needed(drawn: View) -> float:
     """Width that a view needs, in units."""
+    if isinstance(drawn, Matrix):
+        return matrix.needed(drawn)
     if not isinstance(drawn, Picture):
         return WIDTH
     columns = int(drawn.strength.shape[1]) * _factor(drawn.strength) / SCALE
@@ -36,11 +45,7 @@ def needed(drawn: View) -> float:
 
 def panel(drawn: View, width: float) -> Sheet:
     """One attributed tensor, with its legend, `width` units wide."""
-    if isinstance(drawn, Picture):
-        return _picture(drawn, width)
-    if isinstance(drawn, Bars):
-        return _bars(drawn, width)
-    return _map(drawn, width)
+    return _PANELS[type(drawn)](drawn, width)
 
 
 def _factor(strengths: Array) -> int:
@@ -54,8 +59,8 @@ def _picture(drawn: Picture, width: float) -> Sheet:
         panels.append((drawn.overlay_caption, overlay(drawn.original, drawn.smooth)))
     factor = _factor(drawn.strength)
     height = drawn.strength.shape[0] * factor / SCALE
-    legend = _legend(drawn.top, width)
-    sheet = Sheet(width, _CAPTION + height + _GAP + legend.height)
+    scale = legend(drawn.top, width)
+    sheet = Sheet(width, _CAPTION + height + _GAP + scale.height)
     x = 1.0
     for caption, pixels in panels:
         large = enlarge(pixels, factor, factor)
@@ -63,26 +68,7 @@ def _picture(drawn: Picture, width: float) -> Sheet:
         taken, _ = sheet.pixels(x, _CAPTION, large)
         sheet.frame(x, _CAPTION, taken, height)
         x += taken + _GAP
-    sheet.put(_CAPTION + height + _GAP, legend)
-    return sheet
-
-
-def _legend(top: float, width: float) -> Sheet:
-    """A bar of the colours with its ends, its middle and its meaning."""
-    sheet = Sheet(width, 28)
-    if top == 0:
-        sheet.text(1, 0, "the attribution is 0 everywhere", colour=GRAY)
-        return sheet
-    ends = [number(-top, signed=True), "0", number(top, signed=True)]
-    bar = 224.0
-    gradient = np.linspace(-1.0, 1.0, round(bar * SCALE))[np.newaxis].repeat(8 * SCALE, axis=0)
-    sheet.pixels(1, 1, paint(gradient, 1.0))
-    sheet.frame(1, 1, bar, 8)
-    anchors = (("left", 1.0), ("middle", 1 + bar / 2), ("right", 1 + bar))
-    for end, (anchor, x) in zip(ends, anchors, strict=True):
-        sheet.text(x, 14, end, size=10, colour=GRAY, anchor=anchor)  # type: ignore[arg-type]
-    sheet.text(bar + 1 + _GAP, 0, MEANING, colour=INK, width=width - bar - _GAP)
-    sheet.text(bar + 1 + _GAP, 14, CLIPPING, size=10, colour=GRAY, width=width - bar - _GAP)
+    sheet.put(_CAPTION + height + _GAP, scale)
     return sheet
 
 
@@ -147,8 +133,8 @@ def _map(drawn: Map, width: float) -> Sheet:
     below = 14.0
     if readable:
         below = 6 + min(120.0, max(text_width(n[:200], 10) for n in drawn.names))
-    legend = _legend(drawn.top, width)
-    sheet = Sheet(width, _CAPTION + tall + below + _GAP + legend.height)
+    scale = legend(drawn.top, width)
+    sheet = Sheet(width, _CAPTION + tall + below + _GAP + scale.height)
     sheet.text(left, 0, describe(drawn), size=11, colour=GRAY, width=width - left)
     sheet.pixels(left, _CAPTION, pixels)
     sheet.frame(left, _CAPTION, wide, tall)
@@ -163,7 +149,7 @@ def _map(drawn: Map, width: float) -> Sheet:
         for column in _ticks(columns, wide / 30):
             x = left + (column + 0.5) / columns * wide
             sheet.text(x, _CAPTION + tall + 3, str(column), size=10, colour=GRAY, anchor="middle")
-    sheet.put(_CAPTION + tall + below + _GAP, legend)
+    sheet.put(_CAPTION + tall + below + _GAP, scale)
     return sheet
 
 
@@ -185,5 +171,14 @@ def _ticks(count: int, most: float) -> range:
             return range(0, count, step)
     return range(0)
 
+
+_PANELS: Mapping[type, Callable[[Any, float], Sheet]] = {
+    Picture: _picture,
+    Bars: _bars,
+    Map: _map,
+    Words: words.panel,
+    Matrix: matrix.panel,
+}
+"""How each kind of view is drawn."""
 
 __all__ = ["FAINT", "SIDE", "WIDTH", "needed", "panel"]

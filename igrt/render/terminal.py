@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from igrt.render.facts import caution, facts, how, number, printable, source, title, tops
-from igrt.render.views import Bars, view
+from igrt.render.blocks import blocks, views
+from igrt.render.cells import Paint, bars, cells, fit, left, right
+from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
+from igrt.render.matrix import terminal as matrix
+from igrt.render.matrix.view import Matrix
+from igrt.render.views import Bars, Map, Picture
+from igrt.render.words import terminal as words
+from igrt.render.words.view import Words
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-ROWS = 16
-"""Most rows with details of their own; the table has all up to a hundred."""
+BLOCKS = 16
+"""Most blocks of rows with details of their own; the table has all rows up to a hundred."""
 
 _LISTED = 100
 _FEATURES = 10
-_BAR = "█"
 
 _SHORT = {
     "score": "score",
@@ -29,54 +33,45 @@ _SHORT = {
 }
 """Headings of the table by the names of the facts."""
 
-_CODES = {"red": "31", "blue": "34", "quiet": "2", "strong": "1", "warn": "33"}
 
-
-def text(attribution: Attribution, *, files: Sequence[str] = (), colour: bool, width: int) -> str:
+def text(attribution: Attribution, *, files: Sequence[str] = (), colours: int, width: int) -> str:
     """A summary of every row, without a line break at the end.
 
     Args:
         attribution: The result.
         files: Names of the files that were written.
-        colour: Whether escape sequences for colours are used; nothing is said by colour alone.
+        colours: How many the terminal has, as `igrt.render.cells.colours` tells; 0 for none, and
+            no escape sequences. Nothing is said by colour alone.
         width: Columns of the terminal; lines are not longer, from 40 columns on.
     """
     width = max(40, width)
-    paint = _Paint(colour)
+    paint = Paint(colours)
     said = " · ".join(value for _, value in how(attribution))
-    lines = [paint("quiet", _fit(said, width)), ""]
+    lines = [paint("quiet", fit(said, width)), ""]
     lines += _numbers(attribution, width, paint)
     if len(attribution) > _LISTED:
         lines.append(f"and {len(attribution) - _LISTED:,} more rows")
-    for row in range(min(len(attribution), ROWS)):
-        details = _details(attribution, row, width, paint)
+    found = blocks(attribution)
+    for rows in found[:BLOCKS]:
+        details = _details(attribution, rows, width, paint)
         if details:
-            heading = _fit(title(attribution, row), width)
-            lines += ["", paint("strong", heading), *details] if len(attribution) > 1 else details
+            heading = " ".join(part for part in headline(attribution, rows) if part)
+            heading = paint("strong", fit(heading, width))
+            lines += ["", heading, *details] if len(found) > 1 else details
     if files:
         lines.append("")
-        lines += [_fit(f"wrote {printable(str(name))}", max(width, 200)) for name in files]
+        lines += [fit(f"wrote {printable(str(name))}", max(width, 200)) for name in files]
     return "\n".join(lines)
 
 
-class _Paint:
-    """Wraps text in escape sequences, or leaves it alone."""
-
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
-
-    def __call__(self, style: str, text: str) -> str:
-        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._colour and text.strip() else text
-
-
-def _numbers(attribution: Attribution, width: int, paint: _Paint) -> list[str]:
+def _numbers(attribution: Attribution, width: int, paint: Paint) -> list[str]:
     """The numbers of one row as a list, those of several as a table if that is wide enough."""
     if len(attribution) > 1:
         for names in (tuple(_SHORT), tuple(n for n in _SHORT if n != "relative gap")):
             table = _table(attribution, names, width)
             if table:
                 return [paint("quiet", table[0]), *table[1:]]
-    label = max(map(_cells, _SHORT))
+    label = max(map(cells, _SHORT))
     lines = []
     for row in range(min(len(attribution), _LISTED)):
         entries = [("target", title(attribution, row)), *facts(attribution, row)]
@@ -85,7 +80,7 @@ def _numbers(attribution: Attribution, width: int, paint: _Paint) -> list[str]:
             entries.insert(0, ("example", origin))
         lines += [""] * bool(row)
         lines += [
-            f"{paint('quiet', _left(name, label))}  {_fit(value, width - label - 2)}"
+            f"{paint('quiet', left(name, label))}  {fit(value, width - label - 2)}"
             for name, value in entries
         ]
     return lines
@@ -95,96 +90,65 @@ def _table(attribution: Attribution, names: tuple[str, ...], width: int) -> list
     """A heading and one line per row; empty if names would be too short to be read."""
     rows = range(min(len(attribution), _LISTED))
     records = [dict(facts(attribution, row)) for row in rows]
-    numbers = [_aligned([_SHORT[n], *(r[n] for r in records)], _right) for n in names]
+    numbers = [_aligned([_SHORT[n], *(r[n] for r in records)], right) for n in names]
     words = [["target", *(title(attribution, row) for row in rows)]]
     origins = [source(attribution, row) for row in rows]
     if any(origins):
         words.insert(0, ["example", *origins])
-    room = (width - sum(_cells(column[0]) + 2 for column in numbers)) // len(words) - 1
+    room = (width - sum(cells(column[0]) + 2 for column in numbers)) // len(words) - 1
     if room < 12:
         return []
-    columns = [_aligned([_fit(cell, room) for cell in column], _left) for column in words]
-    return ["  ".join(cells).rstrip() for cells in zip(*columns, *numbers, strict=True)]
+    columns = [_aligned([fit(cell, room) for cell in column], left) for column in words]
+    return ["  ".join(line).rstrip() for line in zip(*columns, *numbers, strict=True)]
 
 
-def _aligned(cells: list[str], pad: Callable[[str, int], str]) -> list[str]:
-    widest = max(map(_cells, cells))
-    return [pad(cell, widest) for cell in cells]
+def _aligned(column: list[str], pad: Callable[[str, int], str]) -> list[str]:
+    widest = max(map(cells, column))
+    return [pad(cell, widest) for cell in column]
 
 
-def _details(attribution: Attribution, row: int, width: int, paint: _Paint) -> list[str]:
+def _details(
+    attribution: Attribution, rows: tuple[int, ...], width: int, paint: Paint
+) -> list[str]:
     lines = []
-    warning = caution(attribution, row)
+    warning = caution(attribution, rows)
     if warning:
-        lines += ["", paint("warn", _fit(warning, max(width, 100)))]
-    best = tops(attribution, row)
+        lines += ["", paint("warn", fit(warning, max(width, 100)))]
+    best = tops(attribution, rows[0])
     if best:
         names = [f"{b.label} ({b.index})" if b.label != str(b.index) else b.label for b in best]
         marks = ["<- explained" if b.explained else "" for b in best]
-        cells = [(n, "", b.score, m) for n, b, m in zip(names, best, marks, strict=True)]
-        lines += ["", paint("quiet", "top classes"), *_bars(cells, width, paint, signed=False)]
-    for name in attribution.values:
-        drawn = view(attribution, row, name, side=64, count=_FEATURES)
-        bars = drawn if isinstance(drawn, Bars) else getattr(drawn, "sums", None)
-        if bars is not None:
-            heading = _fit(f"attribution of {printable(name)}", width)
-            features = [(b.name, b.given and f"= {b.given}", b.value, "") for b in bars.bars]
-            lines += ["", paint("quiet", heading), *_bars(features, width, paint, signed=True)]
+        entries = [(n, "", b.score, m) for n, b, m in zip(names, best, marks, strict=True)]
+        lines += ["", paint("quiet", "top classes"), *bars(entries, width, paint, signed=False)]
+    for name, drawn in views(attribution, rows, side=64, count=_FEATURES).items():
+        drawing = _DRAWINGS[type(drawn)](drawn, width, paint)
+        if drawing:
+            heading = fit(f"attribution of {printable(name)}", width)
+            lines += ["", paint("quiet", heading), *drawing]
     return lines
 
 
-def _bars(
-    entries: Sequence[tuple[str, str, float, str]], width: int, paint: _Paint, *, signed: bool
-) -> list[str]:
-    """Lines of name, input, number, bar and mark; bars run to the right, the sign is written."""
-    numbers = [number(value, signed=signed) for _, _, value, _ in entries]
-    given = min(16, max(_cells(g) for _, g, _, _ in entries))
-    widest = max(map(_cells, numbers))
-    marks = max(_cells(m) for _, _, _, m in entries)
-    fixed = 2 + given + bool(given) + 2 + widest + 2 + (marks + 1 if marks else 0)
-    name = min(max(_cells(n) for n, _, _, _ in entries), max(8, (width - fixed) * 2 // 3))
-    reach = min(30, max(0, width - fixed - name))
-    top = max((abs(v) for _, _, v, _ in entries if abs(v) < float("inf")), default=0.0)
-    lines = []
-    for (label, value_in, value, mark), shown in zip(entries, numbers, strict=True):
-        # without a written sign, a bar means more than nothing
-        length = abs(value) if signed else max(value, 0.0)
-        share = length / top if top and length <= top else 0.0
-        bar = _BAR * round(share * reach)
-        style = "quiet" if not signed else "red" if value > 0 else "blue"
-        line = f"  {_left(_fit(label, name), name)} "
-        line += f"{_left(_fit(value_in, given), given)} " if given else ""
-        line += f" {_right(shown, widest)}  {paint(style, bar)}"
-        line += f"{' ' * (reach - len(bar))} {mark}" if mark else ""
-        lines.append(line.rstrip())
-    return lines
+def _nothing(drawn: Picture, width: int, paint: Paint) -> list[str]:
+    return []
 
 
-def _cells(text: str) -> int:
-    """Columns that a terminal takes for a text: none for accents, two for Chinese characters."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
+def _bars(drawn: Bars, width: int, paint: Paint) -> list[str]:
+    entries = [(b.name, b.given and f"= {b.given}", b.value, "") for b in drawn.bars]
+    return bars(entries, width, paint, signed=True)
 
 
-def _fit(text: str, width: int) -> str:
-    if _cells(text) <= width:
-        return text
-    kept = ""
-    for letter in text:
-        if _cells(kept + letter) > width - 1:
-            break
-        kept += letter
-    return kept.rstrip() + "…"
+def _map(drawn: Map, width: int, paint: Paint) -> list[str]:
+    return _bars(drawn.sums, width, paint) if drawn.sums else []
 
 
-def _left(text: str, width: int) -> str:
-    return text + " " * (width - _cells(text))
-
-
-def _right(text: str, width: int) -> str:
-    return " " * (width - _cells(text)) + text
+_DRAWINGS: Mapping[type, Callable[[Any, int, Paint], list[str]]] = {
+    Picture: _nothing,
+    Bars: _bars,
+    Map: _map,
+    Words: words.lines,
+    Matrix: matrix.lines,
+}
+"""How each kind of view is drawn."""
 
 
 __all__ = ["text"]

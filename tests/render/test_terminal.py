@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from igrt.render.terminal import _cells, text
+from igrt.render.cells import cells
+from igrt.render.terminal import text
 from igrt.specs import Display
 
 TABLE = """\
@@ -43,7 +44,7 @@ b.npy    class 1    2.5       0.5  -0.002     0.1 %   20 %  1,500"""
 
 
 def plain(result, **options):
-    return text(result, **({"colour": False, "width": 80} | options))
+    return text(result, **({"colours": 0, "width": 80} | options))
 
 
 def test_one_row(table):
@@ -66,7 +67,7 @@ def test_a_batch_is_a_table(make):
 
 
 def test_colours_add_only_escape_sequences(table):
-    coloured = text(table, colour=True, width=80)
+    coloured = text(table, colours=16, width=80)
     assert "\x1b[31m" in coloured
     assert "\x1b[34m" in coloured
     assert re.sub(r"\x1b\[\d+m", "", coloured) == plain(table)
@@ -91,16 +92,18 @@ def test_lines_are_not_longer_than_the_terminal(make, width, rows):
         ),
         method=long,
     )
-    assert max(map(_cells, plain(result, width=width).splitlines())) <= width
+    assert max(map(cells, plain(result, width=width).splitlines())) <= width
 
 
 def test_a_narrow_terminal_counts_as_forty_columns(table):
     assert plain(table, width=5) == plain(table, width=40)
 
 
-@pytest.mark.parametrize(("text", "cells"), [("abc", 3), ("猫", 2), ("e\u0301", 1), ("", 0)])
-def test_cells(text, cells):
-    assert _cells(text) == cells
+@pytest.mark.parametrize(
+    ("shown", "columns"), [("abc", 3), ("猫", 2), ("e\u0301", 1), ("", 0), ("a\u200db\ufe0f", 2)]
+)
+def test_cells(shown, columns):
+    assert cells(shown) == columns
 
 
 def test_sequences_are_summed_per_named_feature(make):
