@@ -19,7 +19,15 @@ from igrt.baselines import Background, Baseline, described
 from igrt.cache import CacheLike
 from igrt.derived import derived
 from igrt.errors import InputError, NonFiniteError
-from igrt.integrating import Integrator, Work, averaged, informed, mean_of, scheme_of
+from igrt.integrating import (
+    Integrator,
+    Work,
+    averaged,
+    informed,
+    mean_of,
+    over_sets,
+    scheme_of,
+)
 from igrt.methods import Method
 from igrt.placed import Placed
 from igrt.placing import Placing
@@ -238,7 +246,7 @@ class Explainer:
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
         output, of_row = _scores(placed, picked)
-        baseline_output = np.mean(of_row, axis=0)
+        baseline_output = over_sets(np.stack(of_row))
         starts, begin = ends.baselines, pool[example]
         if chosen.factor != "difference":  # the same for every baseline; x - 0 is the factor x
             starts, begin = {n: np.zeros_like(x) for n, x in ends.inputs.items()}, example[:, None]
@@ -376,7 +384,7 @@ def _scores(placed: Placed, picked: Resolved) -> tuple[Array, list[Array]]:
 
 def _beside(output: Array, of_row: list[Array]) -> dict[str, list[float]]:
     """Scores of the model as it was given, in JSON values."""
-    return {"output": output.tolist(), "baseline_output": np.mean(of_row, axis=0).tolist()}
+    return {"output": output.tolist(), "baseline_output": over_sets(np.stack(of_row)).tolist()}
 
 
 def _runtime_version() -> str:

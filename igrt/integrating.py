@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -60,7 +61,7 @@ class Work:
     @property
     def keeping(self) -> Keeping:
         """What is known of the paths in work."""
-        sizes = (int(np.prod(x.shape[1:], dtype=np.int64)) for x in self.shown.values())
+        sizes = (prod(x.shape[1:]) for x in self.shown.values())
         scheme, features, paths = self.scheme, max(1, sum(sizes)), len(self.paths)
         if isinstance(scheme, Sampling):
             return sample.keeping(scheme, features, paths)
@@ -210,10 +211,15 @@ def informed(scheme: AnyScheme, engine: Engine, ends: Ends) -> AnyScheme:
     return replace(scheme, smooth=lean.smooth)
 
 
+def over_sets(array: Array) -> Array:
+    """Mean over the first axis; `np.mean` takes five times as long on a small array."""
+    return np.asarray(np.add.reduce(array, axis=0) / len(array))
+
+
 def averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
     """Mean over the baselines; relative error, where errors of the paths may add up."""
     values = mean_of(found.values, sets)
-    absolute = found.error.reshape(sets, rows).mean(axis=0)
+    absolute = over_sets(found.error.reshape(sets, rows))
     norm = sum((np.abs(v.reshape(rows, -1)).sum(axis=1) for v in values.values()), np.zeros(rows))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(absolute == 0, 0.0, absolute / norm)
@@ -222,7 +228,7 @@ def averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], 
 
 def mean_of(of_paths: dict[str, Array], sets: int) -> dict[str, Array]:
     """Mean over the baselines, [sets x rows, …] to [rows, …] by name."""
-    return {n: v.reshape(sets, -1, *v.shape[1:]).mean(axis=0) for n, v in of_paths.items()}
+    return {n: over_sets(v.reshape(sets, -1, *v.shape[1:])) for n, v in of_paths.items()}
 
 
 __all__ = [
@@ -233,5 +239,6 @@ __all__ = [
     "averaged",
     "informed",
     "mean_of",
+    "over_sets",
     "scheme_of",
 ]

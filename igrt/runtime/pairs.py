@@ -130,7 +130,7 @@ class _Work:
             def moves(name: str, row: int, moved: Array = moved) -> Array:
                 return np.asarray(moved[row, blocks.parts[name]] != 0)
 
-            points.refuse_unbounded([*tensors, *tensors], here, alphas[at], moves)
+            points.refuse_unbounded([*tensors, *tensors], moves)
             made = lane.read()
             products = _times(moved, made[: len(tensors)])
             weights = np.ascontiguousarray(weighed[:, at])
@@ -178,8 +178,9 @@ class _Work:
     def _store(
         self, row: int, at: int, matrix: Array, values: Array, error: float, found: Integrals
     ) -> None:
-        parts = [values[part] for part in self._blocks.parts.values()]
-        found.store(row, parts, error, self._nodes * int((self._jobs.owner == at).sum()))
+        parts = [values[part][np.newaxis] for part in self._blocks.parts.values()]
+        products = self._nodes * int((self._jobs.owner == at).sum())
+        found.store(np.asarray([row]), parts, error, products)
         for name, rows in self._blocks.by_tensor(matrix).items():
             found.interactions[name][row] = rows
 
