@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from numbers import Real
 from typing import Any, final
@@ -314,7 +315,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display,
+            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
             interactions=interactions if keep else {n: v[0] for n, v in interactions.items()},
         )
 
