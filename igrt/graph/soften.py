@@ -30,7 +30,7 @@ def soften(model: onnx.ModelProto, beta: float) -> tuple[onnx.ModelProto, int]:
         InputError: If there is no such operator, or β is not usable.
 
     Reference: Dugas et al., 2001, "Incorporating Second-Order Functional Knowledge for Better
-    Option Pricing"; for Integrated Hessians: Janizek, Sturmfels and Lee, 2021, section 3.
+    Option Pricing"; for Integrated Hessians: Janizek, Sturmfels and Lee, 2021.
     """
     if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 < beta < 1e6:
         raise InputError(

@@ -32,7 +32,7 @@ class IntegratedHessians:
     zero almost everywhere, which says nothing. `softplus` of `Explainer` takes Relu's place.
 
     Reference: Janizek, Sturmfels and Lee, 2021, "Explaining Explanations: Axiomatic Feature
-    Interactions for Deep Networks", eq. 4 to 6.
+    Interactions for Deep Networks", JMLR 22(104).
 
     Args:
         axes: Axes behind the batch that tell features apart; the others are summed over.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from igrt.render.facts import printable
+from igrt.features import Feature
+from igrt.render.bars import Bar, printable_features, ranked
 from igrt.render.matrix.view import MOST, Matrix
-from igrt.render.views import Bar, Bars, View
+from igrt.render.views import View
 from igrt.render.words.view import tokens, visible
 from igrt.specs import Array
 
@@ -22,52 +23,66 @@ def pair_views(attribution: Attribution, row: int, count: int) -> dict[str, View
     Args:
         attribution: The result.
         row: Which row of it.
-        count: Most pairs with a bar of their own; a matrix has the twice as many features that
+        count: Most pairs with a bar of their own; a matrix has twice as many features, those that
             interact most, or all tokens of a text but padding.
     """
     found = attribution.interaction_row(row)
     if not found:
         return {}
-    size = {n: np.abs(matrix).sum(axis=1) for n, matrix in found.items()}
-    kept = {n: _kept(attribution, row, n, size[n], 2 * count) for n in found}
-    ends = np.cumsum([len(matrix) for matrix in found.values()])
-    starts = dict(zip(found, [0, *ends.tolist()], strict=False))
-    names = [name for n, matrix in found.items() for name in _names(attribution, row, n, matrix)]
-    whole = np.concatenate(list(found.values()))
+    features = {n: _features(attribution, row, n, len(matrix)) for n, matrix in found.items()}
+    listed = [f for of_tensor in features.values() for f in of_tensor]
+    whole = _grouped(list(found.values()), list(features.values()))
+    size = np.abs(whole).sum(axis=1)
+    kept, start = {}, 0
+    for name, of_tensor in features.items():
+        rows, most = start + np.arange(len(of_tensor)), 2 * count
+        text = tokens(attribution, row, name)
+        if len(text) == len(of_tensor):
+            rows, most = rows[[t.kind != "padding" for t in text]], MOST
+        kept[name] = _largest(rows, size, most)
+        start += len(of_tensor)
+    columns = _largest(np.concatenate(list(kept.values())), size, MOST)
     full = float(np.abs(whole - np.diag(np.diag(whole))).max()) or None
-    columns = np.concatenate([starts[n] + kept[n] for n in found])
-    columns = _largest(columns, np.concatenate(list(size.values())), MOST)
-    drawn: dict[str, View] = {}
-    for n, matrix in found.items():
-        drawn[f"pairs of {n}"] = Matrix(
-            tuple(names[starts[n] + i] for i in kept[n]),
-            tuple(names[i] for i in columns),
-            matrix[np.ix_(kept[n], columns)],
-            _kind(len(kept[n]), len(matrix)),
-            _kind(len(columns), len(names)),
+    drawn: dict[str, View] = {
+        f"pairs of {name}": Matrix(
+            tuple(listed[i].name for i in rows),
+            tuple(listed[i].name for i in columns),
+            whole[np.ix_(rows, columns)],
+            _kind(len(rows), len(features[name])),
+            _kind(len(columns), len(listed)),
             full,
         )
-    bars = _strongest(whole, names, count)
-    return drawn | ({"strongest pairs": bars} if bars.bars else {})
+        for name, rows in kept.items()
+        if len(rows)
+    }
+    first, second = np.triu_indices(len(whole), 1)
+    both = whole[first, second] + whole[second, first]  # a pair has two places
+    bars = [
+        Bar(f"{listed[first[k]].name} x {listed[second[k]].name}", "", float(both[k]))
+        for k in np.flatnonzero(both)
+    ]
+    return drawn | ({"strongest pairs": ranked(bars, count)} if bars else {})
 
 
-def _names(attribution: Attribution, row: int, name: str, matrix: Array) -> list[str]:
-    """Names of the features of a tensor: tokens, columns of a table, or numbers."""
-    count = len(matrix)
-    text, features = tokens(attribution, row, name), attribution.display.features.get(name, ())
-    if len(text) == count:
-        return [visible(token.text) for token in text]
-    if len(features) == count:
-        return [printable(feature) for feature in features]
-    return [f"{printable(name)}[{i}]" for i in range(count)]
-
-
-def _kept(attribution: Attribution, row: int, name: str, size: Array, most: int) -> Array:
-    """Features with a row of their own, in their order."""
+def _features(attribution: Attribution, row: int, name: str, count: int) -> tuple[Feature, ...]:
+    """Features of a tensor that have a row: tokens, columns of a table, or groups of these."""
     text = tokens(attribution, row, name)
-    if len(text) != len(size):
-        return _largest(np.arange(len(size)), size, most)
-    return _largest(np.flatnonzero([t.kind != "padding" for t in text]), size, MOST)
+    if len(text) == count:
+        return tuple(Feature(visible(token.text), (i,)) for i, token in enumerate(text))
+    return printable_features(attribution.display, name, count)
+
+
+def _grouped(matrices: list[Array], features: list[tuple[Feature, ...]]) -> Array:
+    """Interactions of the features of all tensors, summed over the columns of each."""
+    total = matrices[0].shape[1]
+    members = np.zeros((sum(map(len, features)), total))
+    at = start = 0
+    for matrix, of_tensor in zip(matrices, features, strict=True):
+        for feature in of_tensor:
+            members[at, [start + column for column in feature.columns]] = 1.0
+            at += 1
+        start += len(matrix)
+    return np.asarray(members @ np.concatenate(matrices) @ members.T)
 
 
 def _largest(chosen: Array, size: Array, most: int) -> Array:
@@ -78,20 +93,6 @@ def _largest(chosen: Array, size: Array, most: int) -> Array:
 
 def _kind(shown: int, of: int) -> str:
     return "features" if shown == of else f"of {of} features"
-
-
-def _strongest(matrix: Array, names: list[str], count: int) -> Bars:
-    """The strongest pairs of two features, each with both of its places in the matrix."""
-    first, second = np.triu_indices(len(matrix), 1)
-    values = matrix[first, second] + matrix[second, first]
-    order = np.argsort(-np.abs(values), kind="stable")
-    order = order[values[order] != 0]
-    shown, rest = order[:count], order[count:]
-    bars = [Bar(f"{names[first[k]]} x {names[second[k]]}", "", float(values[k])) for k in shown]
-    if len(rest):
-        bars.append(Bar(f"{len(rest):,} other pairs", "", float(values[rest].sum())))
-    top = max((abs(b.value) for b in bars), default=0.0)
-    return Bars(tuple(bars), top, float(values.sum()))
 
 
 __all__ = ["pair_views"]

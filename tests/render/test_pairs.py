@@ -33,8 +33,20 @@ def test_a_matrix_of_all_and_bars_of_the_strongest_pairs(result):
     assert matrix.rows == matrix.columns == ("age", "dose")
     assert matrix.caption == "2 of 3 features by 2 of 3 features, +3 in sum"
     # a pair stands in two places
-    assert [(b.name, b.value) for b in bars.bars] == [("age x dose", 1.0), ("1 other pairs", -0.5)]
+    # and "1 other" would take the place of that one
+    assert [(b.name, b.value) for b in bars.bars] == [("age x dose", 1.0), ("dose x <b>", -0.5)]
     assert views(result, (0,), side=64)["pairs of x"].rows == NAMES
+
+
+def test_groups_of_columns_are_one_feature(make):
+    grouped = make(
+        {"x": GAMMA.sum(axis=2)},
+        interactions={"x": GAMMA},
+        display=Display(features={"x": NAMES}, groups={"x": {"both": (0, 1)}}),
+    )
+    drawn = views(grouped, (0,), side=64)
+    assert drawn["pairs of x"].rows == ("both", "<b>")
+    assert drawn["pairs of x"].values.tolist() == [[3, -0.25], [-0.25, 1]]
 
 
 def test_colours_are_scaled_to_the_pairs(result):
@@ -58,7 +70,7 @@ def test_tensors_share_their_columns(make):
     )
     drawn = views(both, (0,), side=64)
     assert drawn["pairs of b"].rows == ("b[0]", "b[1]")
-    assert drawn["pairs of a"].columns == drawn["pairs of b"].columns == ("a[0]", "b[0]", "b[1]")
+    assert drawn["pairs of a"].columns == drawn["pairs of b"].columns == ("a", "b[0]", "b[1]")
 
 
 def test_tokens_have_their_names_and_padding_has_no_place(make):
