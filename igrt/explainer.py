@@ -148,7 +148,8 @@ class Explainer:
             inputs: Arrays by input name; a bare array will do for a one-input model. With or
                 without a batch axis.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
-                ``"blur:4"``, a mapping from names to these, or a list of these to average over.
+                ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
+                average over.
                 For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index,
                 ``"topK"``, a tuple of indices, or a list with one of these per example.

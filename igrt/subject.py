@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from igrt.derived import Derived
-from igrt.specs import TensorSpec
+from igrt.specs import Lookup, TensorSpec
 
 
 @final
@@ -24,6 +24,7 @@ class Subject:
         fed: Names of the inputs of the part.
         inner: Names of those attributed tensors that are no inputs of the model.
         cut: Locally constant operators at which gradients end, in words.
+        lookups: Which of the attributed tensors token numbers select in a table.
     """
 
     normal: Derived
@@ -34,6 +35,7 @@ class Subject:
     fed: frozenset[str]
     inner: list[str]
     cut: list[str]
+    lookups: tuple[Lookup, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ def subject(normal: Derived, of: str | None, wrt: Sequence[str] | None) -> Subje
         fed=frozenset(known["fed"]),
         inner=known["inner"],
         cut=known["cut"],
+        lookups=tuple(Lookup(*listed) for listed in known["lookups"]),
     )
 
 

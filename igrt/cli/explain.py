@@ -53,8 +53,8 @@ _STRICT = 1e-2
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; again to average. For "
-    "expected_gradients a file has one baseline in each row.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED, token:ID or a file; again to average. "
+    "For expected_gradients a file has one baseline in each row.",
 )
 @METHOD
 @click.option(
