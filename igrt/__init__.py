@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         IntegratedGradients,
         InternalInfluence,
     )
+    from igrt.selection import Mask
     from igrt.specs import Display, Token
     from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
@@ -41,6 +42,7 @@ _HOMES = {
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
     "InternalInfluence": "igrt.methods",
+    "Mask": "igrt.selection",
     "Token": "igrt.specs",
     "Verification": "igrt.verify",
     "augment": "igrt.vjp.augment",
@@ -58,6 +60,7 @@ __all__ = [
     "IgrtError",
     "IntegratedGradients",
     "InternalInfluence",
+    "Mask",
     "Token",
     "Verification",
     "augment",

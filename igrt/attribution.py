@@ -16,13 +16,11 @@ from typing import Any, final
 import numpy as np
 
 from igrt.errors import InputError
+from igrt.selection import Index, written
 from igrt.specs import Array, Display, Token
 
 _NPZ_RECORD = "igrt/result"
 """Entry of an `.npz` file that holds everything but the attributions, as JSON text."""
-
-Index = int | tuple[int, ...]
-"""Which element of an example's output is explained: a class, or one index per output axis."""
 
 
 @final
@@ -35,7 +33,8 @@ class Attribution:
 
     Args:
         values: Attribution per attributed tensor, float64, in the shape of that tensor.
-        target: Explained element of the output, per row.
+        target: What of the output is explained, per row: a class, one index per output axis, or as
+            text a sum, ``"sum[:, 5]"``, or a mask, ``"mask:FILE.npy"``.
         output: F(x) per row, [rows] float64.
         baseline_output: F(x') per row, averaged over the baselines, [rows] float64.
         delta: Completeness gap sum(values) - (F(x) - F(x')), per row, [rows] float64; NaN for a
@@ -76,11 +75,7 @@ class Attribution:
     display: Display = field(default_factory=Display, compare=False)
 
     def __post_init__(self) -> None:
-        plain = tuple(
-            tuple(int(i) for i in t) if isinstance(t, (tuple, list)) else int(t)
-            for t in self.target
-        )
-        object.__setattr__(self, "target", plain)
+        object.__setattr__(self, "target", tuple(map(_index, self.target)))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -112,15 +107,14 @@ class Attribution:
         return {n: v[index] if self.batched else v for n, v in self.inputs.items()}
 
     def top(self, index: int, count: int = 5) -> list[tuple[int, float]]:
-        """The `count` highest scores of a row's output as (class, score), highest first."""
+        """The `count` highest scores of a row's flat output as (class, score), highest first."""
         scores = np.asarray(self.scores[index], dtype=np.float64).reshape(-1)
         order = np.argsort(-scores, kind="stable")[:count]
         return [(int(i), float(scores[i])) for i in order]
 
     def label(self, index: int) -> str:
-        """Name of a row's target class, or its index where no label is known."""
-        target = self.target[index]
-        return self.display.label(target) if isinstance(target, int) else str(list(target))
+        """A row's target with the label of its class, or with its index where none is known."""
+        return written(self.target[index], self.scores.shape[1:], self.display.labels)
 
     def summary(self) -> dict[str, Any]:
         """The numbers without the arrays, for JSON; one row gives numbers, more give lists."""
@@ -129,8 +123,12 @@ class Attribution:
             listed = [_plain(v) for v in values]
             return listed[0] if len(self) == 1 else listed
 
+        classes = sum(size != 1 for size in self.scores.shape[1:]) <= 1
         tops = [
-            [{"target": i, "label": self.display.label(i), "score": s} for i, s in self.top(r)]
+            [
+                {"target": i, "label": self.display.label(i), "score": s}
+                for i, s in (self.top(r) if classes else ())
+            ]
             for r in range(len(self))
         ]
         return {
@@ -198,7 +196,6 @@ class Attribution:
             n.removeprefix("input/"): stored.pop(n) for n in list(stored) if n.startswith("input/")
         }
         values = {n: a for n, a in arrays.items() if not n.startswith("igrt/")}
-        target = tuple(t if isinstance(t, int) else tuple(t) for t in record.pop("target"))
         shown = record.pop("display")
         display = Display(
             labels=tuple(shown["labels"]),
@@ -210,7 +207,7 @@ class Attribution:
                 for n, texts in shown["tokens"].items()
             },
         )
-        return cls(values=values, inputs=inputs, target=target, display=display, **stored, **record)
+        return cls(values=values, inputs=inputs, display=display, **stored, **record)
 
     def _write_npz(self, path: Path) -> None:
         arrays: dict[str, Array] = dict(self.values)
@@ -310,6 +307,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _finite(v) for k, v in value.items()}
     return [_finite(v) for v in value] if isinstance(value, list) else value
+
+
+def _index(target: Any) -> Index:
+    """A target of Python's own numbers."""
+    if isinstance(target, str):
+        return target
+    return tuple(map(int, target)) if isinstance(target, (tuple, list)) else int(target)
 
 
 def _plain(value: Any) -> Any:

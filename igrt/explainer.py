@@ -151,8 +151,10 @@ class Explainer:
                 ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
                 average over.
                 For ``expected_gradients`` an array has one baseline in each row.
-            target: What is explained: None (the only or highest element), a class index,
-                ``"topK"``, a tuple of indices, or a list with one of these per example.
+            target: What is explained: None (the only or highest element), a class index, a label,
+                ``"topK"``, a tuple or text with one item per output axis such as ``"[:, top1]"``,
+                the sum of such elements, ``"sum[:, 5]"``, a `Mask` of weights or its file,
+                ``"mask:FILE.npy"``, or a list with one of these per example.
             method: A name, or a method object with its own options: ``integrated_gradients``,
                 ``expected_gradients``, or of inner tensors ``conductance internal_influence``.
             n_steps: Exactly so many gradient evaluations, or draws; None stops at the tolerance.
@@ -222,7 +224,7 @@ class Explainer:
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         scheme = informed(scheme, engine, ends)
-        picked = targets.resolve(target, outputs)
+        picked = targets.resolve(target, outputs, display.labels)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
         b_outputs = placed.engine.forward(
@@ -264,7 +266,7 @@ class Explainer:
             isinstance(scheme, InnerScheme) and not scheme.changes
         ):  # slopes, which sum to nothing in particular
             total = np.full(rows, np.nan)
-        keep = layout.batched and not (placed.bare and rows == 1)
+        keep = rows > 1 or (layout.batched and not placed.bare)
         return Attribution(
             values=values if keep else {n: v[0] for n, v in values.items()},
             target=picked.index,

@@ -439,3 +439,21 @@ def test_an_only_axis_along_which_they_do_not_is_the_batch():
     result = igrt.explain(one_axis("{ y = Mul(x, x) }"), x, n_steps=3)
     np.testing.assert_allclose(result.values["x"], x**2, rtol=1e-6)
     assert len(result) == 3
+
+
+def test_rows_of_an_example_without_a_batch_axis_are_all_there():
+    """Nodes of a graph are no examples, but its targets are rows all the same."""
+    graph = model(
+        """g (float[N, 2] x, float[N, N] near) => (float[2] y) <int64[1] axis = {0}> {
+             mixed = MatMul(near, x)  y = ReduceSum<keepdims = 0>(mixed, axis) }"""
+    )
+    x, near = np.array([[1, 2], [3, 4], [5, 6]], np.float32), np.eye(3, dtype=np.float32)
+    result = igrt.explain(graph, {"x": x, "near": near}, wrt=["x"], target="top2")
+    assert result.target == (1, 0)
+    expected = np.zeros((2, 3, 2))
+    expected[0, :, 1], expected[1, :, 0] = x[:, 1], x[:, 0]
+    np.testing.assert_allclose(result.values["x"], expected, atol=FLOAT32)
+    assert igrt.explain(graph, {"x": x, "near": near}, wrt=["x"], target=0).values["x"].shape == (
+        3,
+        2,
+    )

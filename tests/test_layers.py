@@ -21,10 +21,11 @@ ALLOWED = {
     "parts": set(),
     "making": {"graph", "parts", "source", "stage", "vjp"},
     "derived": {"cache", "graph", "making", "source"},
-    "attribution": {"render"},
+    "attribution": {"render", "selection"},
     "baselines": set(),
     "token_baselines": set(),
-    "targets": {"attribution"},
+    "selection": {"inputs"},
+    "targets": {"selection"},
     "quadrature": {"kernels"},
     "methods": {"quadrature"},
     "graph": {"source"},
@@ -73,7 +74,7 @@ ALLOWED = {
             "graph",
             "methods",
         ),
-        *("render", "runtime", "source", "targets"),
+        *("render", "runtime", "selection", "source", "targets"),
     },
     "measure": {
         *("attribution", "baselines", "derived", "explainer", "graph", "kernels", "placed"),
@@ -81,9 +82,9 @@ ALLOWED = {
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "measure"),
-        *("render", "runtime", "verify", "vjp"),
+        *("render", "runtime", "selection", "verify", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "verify", "vjp"},
+    "__init__": {"attribution", "explainer", "methods", "selection", "verify", "vjp"},
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch

@@ -1,14 +1,25 @@
 """Targets: every way to say which element of the output is explained."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from igrt.errors import TargetError
-from igrt.targets import resolve
+from igrt.errors import InputError, TargetError
+from igrt.selection import Label, Mask, Select, Top, parse, written
+from igrt.targets import Resolved, resolve
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.9, 0.3, 0.5]], np.float32)
+TABLE = np.array([[[1.0, 4.0, 2.0], [6.0, 5.0, 3.0]], [[0.0, 0.0, 7.0], [9.0, 8.0, 9.0]]])
+"""Two examples of two positions with three classes."""
+NAMES = ("ant", "bee", "cow")
+
+
+def flat(found: Resolved) -> list[int]:
+    """The only element of each row."""
+    assert all(p.weights.tolist() == [1.0] for p in found.picked)
+    return [int(p.flat[0]) for p in found.picked]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +42,7 @@ def test_classes(target: Any, examples: list[int], classes: list[int]) -> None:
     found = resolve(target, SCORES)
     assert found.example.tolist() == examples
     assert list(found.index) == classes
-    assert found.flat.tolist() == classes
+    assert flat(found) == classes
     expected = SCORES[examples, classes].astype(np.float64)
     assert np.array_equal(found.pick(SCORES[found.example]), expected)
 
@@ -40,22 +51,22 @@ def test_classes(target: Any, examples: list[int], classes: list[int]) -> None:
 def test_a_tuple_stays_a_tuple(target: Any) -> None:
     found = resolve(target, SCORES)
     assert found.index == ((2,), (2,))
-    assert found.flat.tolist() == [2, 2]
+    assert flat(found) == [2, 2]
 
 
 @pytest.mark.parametrize(
-    ("target", "index", "flat"),
+    ("target", "index", "place"),
     [
         ((1, 2), (1, 2), 5),
         ((-1, 0), (1, 0), 3),
         ((0, -1), (0, 2), 2),
     ],
 )
-def test_one_index_per_axis(target: tuple[int, int], index: tuple[int, int], flat: int) -> None:
+def test_one_index_per_axis(target: tuple[int, int], index: tuple[int, int], place: int) -> None:
     outputs = np.arange(6.0).reshape(1, 2, 3)
     found = resolve(target, outputs)
     assert found.index == (index,)
-    assert found.flat.tolist() == [flat]
+    assert flat(found) == [place]
     assert found.pick(outputs).tolist() == [outputs[0][index]]
 
 
@@ -70,8 +81,8 @@ def test_a_different_element_per_example() -> None:
 def test_axes_of_one_are_not_asked_for(shape: tuple[int, ...]) -> None:
     """Classifiers without a Flatten at the end give [N, 1000, 1, 1]."""
     outputs = np.array([[1.0, 4.0, 2.0, 3.0]]).reshape(1, *shape)
-    assert resolve(None, outputs).flat.tolist() == [1]
-    assert resolve("top2", outputs).flat.tolist() == [1, 3]
+    assert flat(resolve(None, outputs)) == [1]
+    assert flat(resolve("top2", outputs)) == [1, 3]
     found = resolve(2, outputs)
     assert found.index == (2,)
     assert found.pick(outputs).tolist() == [2.0]
@@ -121,7 +132,7 @@ def test_cotangents_are_one_hot() -> None:
         (-4, (3,), "target -4 is outside the output"),
         (1, (1,), "the last index is 0"),
         ((0, 3), (2, 3), "the last index is 2"),
-        ((0,), (2, 3), "1 indices; the output has the shape [2, 3]"),
+        ((0,), (2, 3), "1 index; the output has the shape [2, 3]"),
         ((0, 0), (3,), "2 indices; the output has the shape [3]"),
         (0, (2, 3), "such as [0, 0]"),
         (None, (2, 3), "which element"),
@@ -147,3 +158,160 @@ def test_refusals(target: Any, shape: tuple[int, ...], words: str) -> None:
     assert words in str(caught.value)
     assert caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "examples", "index"),
+    [
+        ("[1, 2]", [0, 1], [(1, 2), (1, 2)]),
+        ("[-1,+0]", [0, 1], [(1, 0), (1, 0)]),
+        ("[:, top1]", [0, 0, 1, 1], [(0, 1), (1, 0), (0, 2), (1, 0)]),
+        ("[top1, 0]", [0, 1], [(1, 0), (1, 0)]),
+        ("[1, top2]", [0, 0, 1, 1], [(1, 0), (1, 1), (1, 0), (1, 2)]),
+        ("[0, 1:3]", [0, 0, 1, 1], [(0, 1), (0, 2)] * 2),
+        ("[0, ::-2]", [0, 0, 1, 1], [(0, 2), (0, 0)] * 2),
+        ("[-1:, cow]", [0, 1], [(1, 2), (1, 2)]),
+        ('[1:99, "bee"]', [0, 1], [(1, 1), (1, 1)]),
+        ((slice(None), "top1"), [0, 0, 1, 1], [(0, 1), (1, 0), (0, 2), (1, 0)]),
+        ((np.int64(-1), "bee"), [0, 1], [(1, 1), (1, 1)]),
+        (["[0, top1]", "[:, 1]"], [0, 1, 1], [(0, 1), (0, 1), (1, 1)]),
+    ],
+)
+def test_an_item_per_axis(text: Any, examples: list[int], index: list[tuple[int, int]]) -> None:
+    found = resolve(text, TABLE, NAMES)
+    assert found.example.tolist() == examples
+    assert list(found.index) == index
+    assert flat(found) == [int(np.ravel_multi_index(i, (2, 3))) for i in index]
+    expected = [TABLE[e][i] for e, i in zip(examples, index, strict=True)]
+    assert found.pick(TABLE[found.example]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "scores"),
+    [
+        ("sum[:, 2]", "sum[:, 2]", [5.0, 16.0]),
+        (" sum [0:1,::2] ", "sum[0:1, ::2]", [3.0, 7.0]),
+        ("sum[:, cow]", "sum[:, 2]", [5.0, 16.0]),
+        ("sum[:, top1]", "sum[:, top1]", [10.0, 16.0]),
+        ("sum[:, top2]", "sum[:, top2]", [17.0, 25.0]),
+        ("sum[:,:]", "sum[:, :]", [21.0, 33.0]),
+    ],
+)
+def test_a_sum_is_one_row(text: str, index: str, scores: list[float]) -> None:
+    found = resolve(text, TABLE, NAMES)
+    assert found.index == (index, index)
+    assert found.example.tolist() == [0, 1]
+    assert found.pick(TABLE).tolist() == scores
+    seed = found.cotangents((2, 3), "float32")
+    assert seed.dtype == np.float32
+    assert (seed * TABLE).sum(axis=(1, 2)).tolist() == scores
+    again = resolve([found.index[0], *found.masks((2, 3))[1:]], TABLE)
+    assert np.array_equal(again.cotangents((2, 3), "float32"), seed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", ">f8"])
+def test_a_mask_weighs_the_output(dtype: str, tmp_path: Path) -> None:
+    weights = np.array([[1, 0, 3], [0, 0, 2]]).astype(dtype)
+    np.save(tmp_path / "roi.npy", weights)
+    expected = (TABLE * weights).sum(axis=(1, 2)).tolist()
+    name = f"mask:{tmp_path / 'roi.npy'}"
+    for target, called in ((Mask(weights), "mask"), (Mask(weights, "roi"), "roi"), (name, name)):
+        found = resolve(target, TABLE)
+        assert found.index == (called, called)
+        assert found.pick(TABLE).tolist() == expected
+        assert np.array_equal(found.cotangents((2, 3), "float64"), [weights, weights])
+
+
+def test_a_mask_is_what_the_gradient_graph_sees() -> None:
+    """Its own weights would not be those of the cotangent, and the gap would not close."""
+    third = resolve(Mask(np.array([1 / 3, 0.0])), np.ones((1, 2), np.float16))
+    assert third.pick(np.ones((1, 2), np.float16)).tolist() == [float(np.float16(1 / 3))]
+
+
+@pytest.mark.parametrize(
+    ("index", "shape", "text"),
+    [
+        (1, (3,), "bee"),
+        (3, (4,), "3"),
+        ((1,), (3,), "bee"),
+        ((1,), (4,), "[1]"),
+        ((1, 2), (2, 3), "[1, cow]"),
+        ((1, 2), (3, 4), "[bee, 2]"),
+        ((1, 2), (3, 3), "[1, cow]"),
+        ((1, 2), (4, 4), "[1, 2]"),
+        ("sum[:, 2]", (2, 3), "sum[:, cow]"),
+        ("sum[:, top1]", (2, 3), "sum[:, top1]"),
+        ("sum[2, :]", (3, 9), "sum[cow, :]"),
+        ("mask:roi.npy", (2, 3), "mask:roi.npy"),
+    ],
+)
+def test_labels_stand_on_the_axis_that_has_as_many(
+    index: Any, shape: tuple[int, ...], text: str
+) -> None:
+    assert written(index, shape, NAMES) == text
+
+
+def test_text_as_values() -> None:
+    assert parse("top2") == Top(2)
+    assert parse("[:, -1, top1]") == Select((slice(None), -1, Top(1)))
+    assert parse("[]") == Select(())
+    names = ("great white shark, white shark", "cat", "[3]", "7")
+    assert parse("white shark", names) == 0
+    assert parse("[3]", names) == 2
+    assert parse("7", names) == 7
+    assert parse('[0, "great white shark, white shark"]', names) == Select((0, Label(0, 4)))
+    assert parse("sum[:, CAT]", names) == Select((slice(None), Label(1, 4)), summed=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("[0]", "1 index; the output has the shape [2, 3]"),
+        ("[0, 0, 0]", "3 indices"),
+        ("sum[:]", "1 index"),
+        ("[:, 3]", "target 3 is outside the output"),
+        ("[2, top1]", "the last index is 1"),
+        ("[:, top4]", "ask for top3"),
+        ("[top1, top1]", "topK on 2 axes"),
+        ("[2:, 0]", "selects nothing"),
+        ("sum[1:1, :]", "selects nothing"),
+        ("[::0, 0]", "step 0"),
+        ("[bee, 0]", "a label for axis 0"),
+        ("[:, bug]", "there is no class `bug`"),
+        ("[:, ]", "unknown item ''"),
+        ("[:, 1.5]", "no class `1.5`"),
+        ("mask:none.npy", "does not exist"),
+        ("mean[:, 0]", "no class"),
+        (Mask(np.ones((3, 2))), "the output has [2, 3] per example"),
+        (Mask(np.ones((1, 2, 3))), "without a batch axis"),
+        (Mask(np.zeros((2, 3))), "selects nothing"),
+        (Mask(np.full((2, 3), 1e300)), "beyond the range of float32"),
+        ((slice(None), {}), "a target is"),
+    ],
+)
+def test_refusals_of_expressions(target: Any, words: str) -> None:
+    with pytest.raises((TargetError, InputError)) as caught:
+        resolve(target, TABLE.astype(np.float32), NAMES)
+    assert words in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ([[1.0, np.nan]], "NaN"),
+        (["a"], "not numbers"),
+        ([1j], "complex"),
+        ([[1], [1, 2]], "not a rectangular"),
+    ],
+)
+def test_masks_that_are_none(weights: Any, words: str) -> None:
+    with pytest.raises(TargetError, match=words):
+        Mask(weights)
+
+
+def test_rows_that_would_not_fit_into_memory() -> None:
+    pixels = np.broadcast_to(np.float32(0), (1, 512, 512))
+    with pytest.raises(TargetError, match="262144 rows"):
+        resolve("[:, :]", pixels)
+    assert len(resolve("sum[:, :]", pixels).picked) == 1

@@ -50,7 +50,8 @@ TARGET = click.option(
     default="top1",
     show_default=True,
     metavar="SPEC",
-    help="What is explained: an index, topK, a label, or [i,j,…].",
+    help="What is explained: an index, topK, a label; [i,j,…] with an index, slice, topK or label "
+    "per axis, such as [:,top1]; the sum of these, such as sum[:,5]; or mask:FILE.npy.",
 )
 METHOD = click.option(
     "--method",
@@ -212,20 +213,7 @@ def read_baselines(specs: tuple[str, ...], explainer: Explainer, how: Preprocess
 
 
 def read_target(text: str, labels: tuple[str, ...]) -> Any:
-    """What `--target` says, as `explain` takes it."""
-    from igrt.inputs import find_label
+    """What `--target` says, as `explain` takes it: wrong words are found before the model runs."""
+    from igrt.selection import parse
 
-    if re.fullmatch(r"[+-]?\d+", text.strip()):
-        return int(text)
-    if re.fullmatch(r"top-?\d+", text.strip(), re.IGNORECASE):
-        return text
-    if re.fullmatch(r"\[\s*-?\d+(\s*,\s*-?\d+)*\s*\]", text.strip()):
-        return tuple(int(i) for i in text.strip()[1:-1].split(","))
-    if labels:
-        return find_label(labels, text)
-    from igrt.errors import TargetError
-
-    raise TargetError(
-        f"unknown target {text!r}",
-        hint="use an index, topK or [i,j,…]; for a label, give its file with --labels",
-    )
+    return parse(text, labels)

@@ -93,6 +93,11 @@ def measure(
     say("explaining once")
     settle()
     first = explainer.explain(**explained)
+    if torch is not None and any(isinstance(t, str) for t in first.target):
+        raise InputError(
+            "a comparison with Captum takes elements of the output, not sums or masks of them",
+            hint="leave out --peer, or choose an element",
+        )
     placed = explainer._placing.place(feeds, baselines)
     chunk = int(first.provenance["chunk"])
     say("timing")

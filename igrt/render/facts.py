@@ -72,10 +72,11 @@ def percent(value: float) -> str:
 
 def heading(attribution: Attribution, row: int) -> tuple[str, str]:
     """What is explained: name and index (``tabby cat``, ``(281)``) or ``class 281`` alone."""
-    target = attribution.target[row]
-    if not isinstance(target, int):
-        return f"output {list(target)}", ""
-    label = attribution.label(row)
+    target, label = attribution.target[row], attribution.label(row)
+    if isinstance(target, tuple):
+        return f"output {printable(label)}", ""
+    if isinstance(target, str):
+        return printable(label), ""
     if label != str(target):
         return printable(label), f"({target})"
     return (f"class {target}" if np.size(attribution.scores[row]) > 1 else "output"), ""
@@ -134,7 +135,7 @@ def tops(attribution: Attribution, row: int, count: int = 5) -> list[Top]:
         return []
     target = attribution.target[row]
     return [
-        Top(index, printable(attribution.display.label(index)), score, index == target)
+        Top(index, printable(attribution.display.label(index)), score, target in (index, (index,)))
         for index, score in attribution.top(row, count)
     ]
 

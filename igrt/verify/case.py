@@ -13,11 +13,12 @@ from typing import Any, Protocol, final
 import numpy as np
 import onnx
 
-from igrt.attribution import Attribution, Index
+from igrt.attribution import Attribution
 from igrt.engine import Engine
 from igrt.errors import NonFiniteError
+from igrt.selection import Index
 from igrt.specs import Array, Feeds
-from igrt.targets import Target
+from igrt.targets import Resolved, Target
 
 _ROWS = 32
 
@@ -57,8 +58,7 @@ class Case:
         dtypes: Element type by attributed input.
         others: Other inputs, [rows, …] by name.
         shared: Inputs without a batch axis, by name.
-        target: Explained element of each row.
-        flat_target: The same as a position in the flattened output, [rows].
+        picked: The explained score of each row.
         forward: Runs the model, as the user gave it where that can be.
         engine: Runs igrt's gradient graph.
         explain: What is checked.
@@ -79,8 +79,7 @@ class Case:
     dtypes: Mapping[str, np.dtype[Any]]
     others: Feeds
     shared: Feeds
-    target: tuple[Index, ...]
-    flat_target: Array
+    picked: Resolved
     forward: Engine
     engine: Engine
     explain: Explain
@@ -94,6 +93,11 @@ class Case:
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.x)
+
+    @property
+    def target(self) -> tuple[Index, ...]:
+        """What is explained in each row, for people."""
+        return self.picked.index
 
     @property
     def features(self) -> int:
@@ -139,16 +143,12 @@ class Case:
 
     def score(self, z: Array, row: Array) -> Array:
         """The explained score at flat points, [points] float64."""
-        found = self.outputs(z, row).reshape(len(z), -1)
-        return found[np.arange(len(z)), self.flat_target[row]].astype(np.float64)
+        return self.picked.rows(row).pick(self.outputs(z, row))
 
     def gradient(self, z: Array, row: Array) -> Array:
         """Gradient of the explained score by igrt's gradient graph, [points, features] float64."""
         engine, graph = self.engine, self.engine.lean
-        shape = self.outputs(self.x[:1], np.zeros(1, np.int64)).shape[1:]
-        seed = np.zeros((len(z), int(np.prod(shape, dtype=np.int64))), graph.dtype)
-        seed[np.arange(len(z)), self.flat_target[row]] = 1
-        cotangents = seed.reshape(len(z), *shape)
+        cotangents = self.picked.rows(row).cotangents(self.output_shape, graph.dtype)
         names = [graph.gradients[n] for n in self.wrt]
         needed = set(graph.fed)
         step, found = engine.most_rows or _ROWS, []
@@ -171,6 +171,11 @@ class Case:
             )
         return gradient
 
+    @cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the explained output without the batch axis."""
+        return self.outputs(self.x[:1], np.zeros(1, np.int64)).shape[1:]
+
     def attribute(
         self,
         z: Array,
@@ -189,9 +194,9 @@ class Case:
             row: Row that each point belongs to, [points].
             model: The model; this case's by default.
             of: Explained output.
-            target: Explained element per point.
+            target: What is explained of each point.
         """
-        chosen = [self.target[r] for r in row] if target is None else target
+        chosen = self.picked.rows(row).masks(self.output_shape) if target is None else target
         points, base = self.tensors(z), self.tensors(b)
         parts = [slice(None)] if self.engine.batched else [slice(k, k + 1) for k in range(len(z))]
         values, error = [], []
@@ -223,8 +228,7 @@ class Case:
             x=self.x[:count],
             b=self.b[:count],
             others={n: a[:count] for n, a in self.others.items()},
-            target=self.target[:count],
-            flat_target=self.flat_target[:count],
+            picked=self.picked.rows(np.arange(min(count, len(self)))),
         )
 
     @cached_property

@@ -92,7 +92,7 @@ def linearity(case: Case) -> Check:
 
     a(2·F₁ − ½·F₂) = 2·a(F₁) − ½·a(F₂)
 
-    The sum is a model with two more nodes. F₁ is the explained element and F₂ the highest other one
+    The sum is a model with two more nodes. F₁ is what is explained and F₂ the highest other element
     at the input; where there is no other, the model's output times two has twice its attribution.
     The figure is relative to 2·Σ|a(F₁)| + ½·Σ|a(F₂)|.
 
@@ -102,9 +102,9 @@ def linearity(case: Case) -> Check:
     row = case.rows[:1]
     z, b = case.x[:1], case.b[:1]
     output = case.outputs(z, row)
-    first, second = int(case.flat_target[0]), _second(output, int(case.flat_target[0]))
-    mask = np.zeros(output[0].size)
-    mask[first] = _WEIGHTS[0]
+    first = case.picked.rows(row)
+    second = _second(output, first.picked[0].flat)
+    mask = _WEIGHTS[0] * first.cotangents(output.shape[1:], "float64").reshape(-1)
     if second is not None:
         mask[second] += _WEIGHTS[1]
     batched = case.forward.output_batched
@@ -120,8 +120,9 @@ def linearity(case: Case) -> Check:
         parts = parts + _WEIGHTS[1] * other
         size += np.abs(_WEIGHTS[1] * other).sum()
     figure = _relative(np.abs(joint - parts).sum(keepdims=True), np.array([size]))
+    explained = first.index[0]
     detail = (
-        f"a(2·F₁ − ½·F₂) against 2·a(F₁) − ½·a(F₂), elements {first} and {second} of the output"
+        f"a(2·F₁ − ½·F₂) against 2·a(F₁) − ½·a(F₂), elements {explained} and {second} of the output"
         if second is not None
         else "a(2·F) against 2·a(F), as the output has no other element"
     )
@@ -129,10 +130,10 @@ def linearity(case: Case) -> Check:
     return Check.at_most(name, figure, 2 * case.tolerance, detail)
 
 
-def _second(output: Array, first: int) -> int | None:
-    """The highest element of the output but one."""
+def _second(output: Array, first: Array) -> int | None:
+    """The highest element of the output but for some."""
     scores = output[0].reshape(-1).astype(np.float64)
-    if scores.size < 2:
+    if scores.size == len(first):
         return None
     scores[first] = -np.inf
     return int(np.argmax(scores))

@@ -317,6 +317,14 @@ TARGETS = [
     bad("explain grid.onnx -i cells.npy", 2, "[2, 3]", "which element"),
     bad("explain grid.onnx -i cells.npy --target 5", 2, "[2, 3]", "one index per axis"),
     bad("explain grid.onnx -i cells.npy --target [0,3]", 2, "target 3", "last index is 2"),
+    bad("explain grid.onnx -i cells.npy --target [2:,0]", 2, "[2:, 0] selects nothing"),
+    bad("explain grid.onnx -i cells.npy --target sum[:]", 2, "1 index", "[:, top1]"),
+    bad("explain grid.onnx -i cells.npy --target [:,cat]", 2, "item 'cat'", "labels"),
+    bad("explain grid.onnx -i cells.npy --target mask:no.npy", 2, "no.npy", "not exist"),
+    bad(
+        "explain grid.onnx -i cells.npy --target mask:row.npy", 2, "[2, 3]", "without a batch axis"
+    ),
+    bad("explain grid.onnx -i cells.npy --target mask:labels.txt", 2, "no intact .npy"),
     bad("explain mlp.onnx -i row.npy --labels labels.txt --target cta", 2, "did you mean `cat`?"),
     bad("explain mlp.onnx -i row.npy --labels twins.txt --target ant", 2, "2 classes", "index"),
     bad("explain mlp.onnx -i row.npy --labels no.txt --target ant", 2, "no.txt", "not exist"),

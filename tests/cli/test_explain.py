@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import igrt
+from igrt.attribution import Attribution
 from igrt.methods import METHODS
 from igrt.quadrature.rules import RULES
 
@@ -113,6 +114,46 @@ def test_a_target_with_one_index_per_axis(run: Run, folder: Path) -> None:
     found = run("explain", "grid.onnx", "-i", "cells.npy", "--target", "[1, 2]", "--json").document
     assert found["target"] == [1, 2]
     assert found["output"] == pytest.approx(np.tanh(np.load("cells.npy")[0, 1, 2]), abs=1e-6)
+
+
+FIRST, SECOND, CAT = np.zeros((3, 2, 3))
+FIRST[0], SECOND[1], CAT[:, 2] = 1, 1, 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "target", "labels", "seed"),
+    [
+        ("[:, 2]", [[0, 2], [1, 2]], ["[0, cat]", "[1, cat]"], [CAT * FIRST, CAT * SECOND]),
+        ("sum[:, cat]", "sum[:, 2]", "sum[:, cat]", [CAT]),
+        ("sum[0:1,:]", "sum[0:1, :]", "sum[0:1, :]", [FIRST]),
+        ("mask:roi.npy", "mask:roi.npy", "mask:roi.npy", [[[0, 0.5, 0], [-2, 0, 0]]]),
+    ],
+)
+def test_positions_sums_and_masks(
+    run: Run, folder: Path, spec: str, target: Any, labels: Any, seed: Any
+) -> None:
+    np.save("roi.npy", np.array([[0, 0.5, 0], [-2, 0, 0]]))
+    Path("three.txt").write_text("ant\nbee\ncat\n")
+    outcome = run(
+        *("explain", "grid.onnx", "-i", "cells.npy", "--labels", "three.txt", "--target", spec),
+        *("--json", "-o", "a.npz"),
+    )
+    assert outcome.document["target"] == target
+    assert outcome.document["label"] == labels
+    # the model is tanh, element by element: what each adds is its weight times its own change
+    expected = np.array(seed) * np.tanh(np.load("cells.npy"))
+    np.testing.assert_allclose(np.load("a.npz")["x"].reshape(expected.shape), expected, **CLOSE)
+    np.testing.assert_allclose(outcome.document["output"], expected.sum(axis=(1, 2)), rtol=1e-5)
+    kept = Attribution.load("a.npz")
+    assert [kept.label(r) for r in range(len(kept))] == ([labels] if len(kept) == 1 else labels)
+
+
+def test_verify_checks_a_sum(run: Run, folder: Path) -> None:
+    found = run("verify", "grid.onnx", "-i", "cells.npy", "--target", "sum[:, 2]", "--json")
+    assert found.document["target"] == ["sum[:, 2]"]
+    judged = {c["name"]: c["holds"] for c in found.document["checks"]}
+    assert judged["completeness"] is judged["linearity"] is True
+    assert found.code == 0
 
 
 @pytest.mark.parametrize("rule", RULES)
