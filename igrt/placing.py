@@ -77,6 +77,16 @@ class Placing:
         self._layout = whole
         return placed
 
+    def runs(self, inputs: Any) -> bool:
+        """Whether the model runs with some inputs."""
+        try:
+            self.place(inputs, None)
+        except GaveUp:
+            raise
+        except IgrtError:
+            return False
+        return True
+
     def _place_as(self, inputs: Any, baselines: Any, fixed: Feeds, layout: Batching) -> Placed:
         feeds, bare = example_feeds(self._subject.inputs, inputs, layout)
         ends = self._ends(feeds, baselines, fixed, layout)

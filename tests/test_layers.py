@@ -56,12 +56,14 @@ ALLOWED = {
         *("runtime", "sessions", "subject"),
     },
     "explainer": {
-        *("attribution", "baselines", "cache", "derived", "integrating", "methods", "placing"),
-        *("quadrature", "runtime", "sessions", "source", "subject", "targets"),
+        *("attribution", "baselines", "by_length", "cache", "derived", "integrating", "methods"),
+        *("placing", "quadrature", "runtime", "sessions", "source", "subject", "targets", "text"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
+    "text": {"inputs", "token_baselines"},
+    "by_length": {"attribution", "baselines", "text", "token_baselines"},
     "render": {"attribution"},
     "verify": {
         *(
@@ -82,9 +84,11 @@ ALLOWED = {
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "measure"),
-        *("render", "runtime", "selection", "verify", "vjp"),
+        *("render", "runtime", "selection", "text", "verify", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "selection", "verify", "vjp"},
+    "__init__": {
+        *("attribution", "explainer", "methods", "selection", "text", "verify", "vjp"),
+    },
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch
@@ -107,6 +111,7 @@ HOMES = {
     "numba": set(),
     "click": {"cli"},
     "PIL": {"inputs", "render"},
+    "tokenizers": {"text"},
 }
 
 

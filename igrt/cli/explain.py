@@ -13,14 +13,20 @@ from igrt.cli.options import (
     JSON,
     LABELS,
     METHOD,
+    MOST,
     OF,
+    PAIR,
     PRECISION,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
     QUIET,
+    SPECIAL,
     TARGET,
+    TEXT,
+    TEXTS,
     THREADS,
+    TOKENIZER,
     WRT,
     check_output,
     inputs_option,
@@ -29,10 +35,12 @@ from igrt.cli.options import (
     read_inputs,
     read_preprocess,
     read_target,
+    read_texts,
     seed_option,
     tolerance_option,
 )
 from igrt.cli.report import ProgressLine, complain, print_json
+from igrt.errors import InputError
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
@@ -43,7 +51,13 @@ _STRICT = 1e-2
 
 @click.command(short_help="Attribute a model's score to its inputs.")
 @click.argument("model", type=click.Path(path_type=Path))
-@inputs_option(required=True)
+@inputs_option(required=False)
+@TEXT
+@TEXTS
+@PAIR
+@TOKENIZER
+@SPECIAL
+@MOST
 @PREPROCESS
 @LABELS
 @TARGET
@@ -92,8 +106,10 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     \b
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
+    igrt explain net.onnx --text "a good film" --tokenizer tokenizer.json
     """  # noqa: D301
     read = [*inputs, *options["baselines"], str(options["labels"] or "")]
+    read += [*options["text_files"], *options["tokenizers"]]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer
@@ -109,11 +125,14 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         cache=not options["no_cache"],
     )
     how = read_preprocess(options["preprocess"])
-    feeds, display = read_inputs(explainer, inputs, how, options["labels"])
+    texts = read_texts(explainer, options)
+    if not inputs and not texts:
+        raise InputError("there is nothing to explain", hint="give --input or --text")
+    arrays, display = read_inputs(explainer, inputs, how, options["labels"])
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
-            feeds,
+            {**arrays, **texts},
             baselines=read_baselines(options["baselines"], explainer, how),
             target=read_target(options["target"], display.labels),
             method=options["method"],
@@ -128,9 +147,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         )
     finally:
         progress.close()
+    for note in result.provenance.get("notes", ()):
+        complain("note", note, "")
     written = [result.save(file) for file in files]
     if options["as_json"]:
-        document = {"model": str(model), "inputs": list(inputs)} | result.summary()
+        document = {"model": str(model), "inputs": [*inputs, *options["text_files"]]}
+        document |= {"texts": [t for text in texts.values() for t in text.texts]} if texts else {}
+        document |= result.summary()
         print_json(document | {"files": [str(w) for w in written]})
     else:
         _print_table(result, written)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from igrt.explainer import Explainer
     from igrt.inputs import Preprocess
     from igrt.specs import Array, Display
+    from igrt.text import Text
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def inputs_option(*, required: bool) -> Option:
-    """`--input`, given for every input and example."""
-    without = "" if required else "; without it, inputs are drawn"
+def inputs_option(*, required: bool, without: str = "") -> Option:
+    """`--input`, given for every input and example; or what happens without it."""
     return click.option(
         "--input",
         "-i",
@@ -30,10 +30,48 @@ def inputs_option(*, required: bool) -> Option:
         metavar="[NAME=]FILE",
         required=required,
         help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples"
-        f"{without}.",
+        f"{without and '; '}{without}.",
     )
 
 
+TEXT = click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="[NAME=]TEXT",
+    help="Text to explain, for a model that takes token numbers; again for more examples. NAME is "
+    "the input that takes them, where there are several.",
+)
+TEXTS = click.option(
+    "--texts",
+    "text_files",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="The same, one text per line; a tab stands between the texts of a pair.",
+)
+PAIR = click.option(
+    "--text-pair",
+    "pairs",
+    multiple=True,
+    metavar="TEXT",
+    help="Second text of a pair, for models that compare two; as often as --text.",
+)
+TOKENIZER = click.option(
+    "--tokenizer",
+    "tokenizers",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="What makes token numbers of texts: tokenizer.json, a vocabulary in TOML or JSON "
+    "(docs/guides/text.md), or bytes.",
+)
+SPECIAL = click.option(
+    "--special",
+    is_flag=True,
+    help="Let special tokens, such as [CLS], take part; by default their attribution is 0.",
+)
+MOST = click.option(
+    "--max-tokens", "most", type=int, metavar="N", help="Cut longer texts to N tokens."
+)
 PREPROCESS = click.option(
     "--preprocess",
     metavar="P",
@@ -160,14 +198,63 @@ def read_inputs(
         name, path = _split(text, list(specs))
         loaded.setdefault(name, []).append(read(path, specs[name], how))
     joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
+    sources = [part.sources for part in joined.values()]
     display = Display(
         labels=read_labels(labels) if labels else (),
         features={n: part.features for n, part in joined.items() if part.features},
         pictures={n: part.pictures for n, part in joined.items() if part.pictures},
         layouts={n: part.layout for n, part in joined.items() if part.layout},
-        sources=next(iter(joined.values())).sources,
+        sources=sources[0] if sources else (),
     )
     return {n: part.array for n, part in joined.items()}, display
+
+
+def read_texts(explainer: Explainer, options: Mapping[str, Any]) -> dict[str, Text]:
+    """The texts by the input that takes them; an empty name is for the only one.
+
+    Args:
+        explainer: Knows the model's inputs.
+        options: ``texts text_files pairs tokenizers special most``, as they were given.
+    """
+    from igrt.inputs import read_pairs
+    from igrt.text import Text
+
+    names = [s.name for s in explainer.inputs]
+    first: dict[str, list[str]] = {}
+    second: dict[str, list[str]] = {}
+    for given in options["texts"]:
+        name, text = _named(given, names)
+        first.setdefault(name, []).append(text)
+    for given in options["text_files"]:
+        name, file = _named(given, names)
+        texts, pairs = read_pairs(Path(file))
+        first.setdefault(name, []).extend(texts)
+        second.setdefault(name, []).extend(pairs)
+    tokenizers = dict(_named(given, names) for given in options["tokenizers"])
+    if options["pairs"]:
+        second.setdefault(next(iter(first), ""), []).extend(options["pairs"])
+    if not first:
+        if second or tokenizers:
+            raise InputError("there is no text", hint='give one, --text "…" or --texts FILE')
+        return {}
+    found = {}
+    for name, texts in first.items():
+        tokenizer = tokenizers.get(name) or tokenizers.get("")
+        if tokenizer is None:
+            raise InputError(
+                "texts need a tokenizer",
+                hint="--tokenizer tokenizer.json; docs/guides/text.md says what else there is",
+            )
+        found[name] = Text(
+            texts, tokenizer, second.get(name) or None, options["special"], options["most"]
+        )
+    return found
+
+
+def _named(text: str, names: list[str]) -> tuple[str, str]:
+    """`NAME=TEXT`, or a text, which is for the input of an empty name."""
+    name, separator, rest = text.partition("=")
+    return (name, rest) if separator and name in names else ("", text)
 
 
 def _split(text: str, names: list[str]) -> tuple[str, Path]:

@@ -2,6 +2,7 @@
 
 from igrt.inputs.files import SUFFIXES, Loaded, join, read
 from igrt.inputs.labels import find_label, read_labels
+from igrt.inputs.lines import read_pairs
 from igrt.inputs.preprocess import PRESETS, Preprocess
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "join",
     "read",
     "read_labels",
+    "read_pairs",
 ]
