@@ -64,7 +64,7 @@ ALLOWED = {
     "inputs": set(),
     "text": {"inputs", "token_baselines"},
     "by_length": {"attribution", "baselines", "text", "token_baselines"},
-    "render": {"attribution"},
+    "render": {"attribution", "selection"},
     "verify": {
         *(
             "apart",

@@ -163,13 +163,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
 def _print_table(result: Attribution, written: list[Path]) -> None:
     import os
 
-    from igrt.render import terminal
+    from igrt.render import cells, terminal
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colours = cells.colours(os.environ) if sys.stdout.isatty() else 0
     width = shutil.get_terminal_size((100, 24)).columns
     click.echo(
-        terminal.text(result, files=[str(w) for w in written], colour=colour, width=width),
-        color=colour,
+        terminal.text(result, files=[str(w) for w in written], colours=colours, width=width),
+        color=bool(colours),
     )
 
 

@@ -73,9 +73,9 @@ def paint(values: Array, top: float) -> Array:
         top: What `limit` gave.
     """
     steps = np.rint(strength(values, top) * _RESOLUTION).astype(np.int64)
-    colours = _table()[steps + _RESOLUTION]
-    colours[~np.isfinite(values)] = NOT_A_NUMBER
-    return np.asarray(colours)
+    finite = np.isfinite(values)[..., np.newaxis]
+    gray = np.array(NOT_A_NUMBER, dtype=np.uint8)
+    return np.where(finite, _table()[steps + _RESOLUTION], gray)
 
 
 def hexadecimal(at: float) -> str:
@@ -87,6 +87,24 @@ def rgb(at: float) -> tuple[int, int, int]:
     """Colour of a strength between -1 and 1 as three numbers up to 255."""
     red, green, blue = (int(c) for c in paint(np.asarray(at), 1.0))
     return red, green, blue
+
+
+def ink(paper: tuple[int, int, int]) -> str:
+    """Black or white, whichever is easier to read on a colour.
+
+    With the luminance L the contrast of white is 1.05 / (L + 0.05), that of black (L + 0.05) / 0.05
+    (WCAG 2.2, 1.4.3); the larger of the two is at least 4.58.
+    """
+    return "#000000" if (luminance(paper) + 0.05) ** 2 >= 1.05 * 0.05 else "#ffffff"
+
+
+def luminance(colour: tuple[int, int, int]) -> float:
+    """Relative luminance of an sRGB colour, 0 ... 1 (WCAG 2.2)."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (part / 255 for part in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @lru_cache(maxsize=1)
@@ -124,4 +142,14 @@ def _oklab_to_srgb(lab: Array) -> Array:
     return np.asarray(np.rint(curved * 255).astype(np.uint8))
 
 
-__all__ = ["NOT_A_NUMBER", "PERCENTILE", "hexadecimal", "limit", "paint", "rgb", "strength"]
+__all__ = [
+    "NOT_A_NUMBER",
+    "PERCENTILE",
+    "hexadecimal",
+    "ink",
+    "limit",
+    "luminance",
+    "paint",
+    "rgb",
+    "strength",
+]

@@ -1,4 +1,4 @@
-"""What is drawn of a row: a picture, bars or a map, as plain arrays for every rendering."""
+"""What is drawn of a row: a text, a picture, bars or a map, as plain data for every rendering."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from igrt.blur import gaussian
 from igrt.render.colour import limit, paint, rgb, strength
 from igrt.render.facts import number, printable
+from igrt.render.matrix.view import Matrix
+from igrt.render.words.view import Words, tokens, words
 from igrt.specs import Array
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ class Map:
     sums: Bars | None
 
 
-View: TypeAlias = Picture | Bars | Map
+View: TypeAlias = Picture | Bars | Map | Words | Matrix
 
 
 def view(attribution: Attribution, row: int, name: str, *, side: int, count: int = 20) -> View:
@@ -113,6 +115,9 @@ def view(attribution: Attribution, row: int, name: str, *, side: int, count: int
         count: Most features with a bar of their own.
     """
     values = np.asarray(attribution.row(row)[name], dtype=np.float64)
+    text = tokens(attribution, row, name)
+    if text:
+        return words(values, text)
     layout = picture_layout(values.shape, attribution.display.layouts.get(name, ""))
     given = attribution.input_row(row).get(name)
     if given is not None and given.shape != values.shape:
