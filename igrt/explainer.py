@@ -152,8 +152,7 @@ class Explainer:
                 and positions that are made of it, alone or under the name of an input.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
                 ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
-                average over.
-                For ``expected_gradients`` an array has one baseline in each row.
+                average over. For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index, a label,
                 ``"topK"``, a tuple or text with one item per output axis such as ``"[:, top1]"``,
                 the sum of such elements, ``"sum[:, 5]"``, a `Mask` of weights or its file,
