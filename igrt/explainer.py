@@ -296,7 +296,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display,
+            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
         )
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
