@@ -51,6 +51,7 @@ dd, td.number { font-variant-numeric: tabular-nums; }
 .parts { display: flex; flex-wrap: wrap; gap: 2rem 2.5rem; align-items: flex-start; }
 .parts > * { flex: 1 1 18rem; min-width: 0; }
 .parts > .wide { flex: 2 1 32rem; }
+.parts > details { flex: 1 1 100%; }
 figure { margin: 0; }
 fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
 legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
