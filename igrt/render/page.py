@@ -104,6 +104,7 @@ svg { display: block; width: 100%; height: 14px; }
 .lowers { fill: var(--lowers); }
 .plain { fill: var(--quiet); }
 .zero { stroke: var(--quiet); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.plot svg { height: auto; max-width: 48rem; overflow: visible; }
 .chart { max-width: 40rem; }
 .chart svg { height: auto; overflow: visible; }
 .chart text { fill: var(--quiet); font-size: 12.5px; }

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from igrt.render import trace
 from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, text_width
 from igrt.render.colour import hexadecimal
 from igrt.render.facts import MEANING, number
 from igrt.render.legend import legend
 from igrt.render.matrix import png as matrix
 from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal
 from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, overlay
 from igrt.render.words import png as words
 from igrt.render.words.view import Words
@@ -176,6 +178,7 @@ _PANELS: Mapping[type, Callable[[Any, float], Sheet]] = {
     Picture: _picture,
     Bars: _bars,
     Map: _map,
+    Signal: trace.panel,
     Words: words.panel,
     Matrix: matrix.panel,
 }
