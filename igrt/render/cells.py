@@ -28,7 +28,7 @@ _RAMPS = {
 }
 """Places and colours of xterm's 256 that are closest in hue to those of the map, by sign."""
 
-_BLACK_256, _GRAY_256 = 16, 241
+_BLACK_256, _GRAY_256 = 16, 240
 
 TRUE = 1 << 24
 """Number of colours from which any can be asked for."""

@@ -118,9 +118,10 @@ def _boxes(word: list[Piece]) -> list[Box]:
             said[at - 1] += _JOINER
             said[at] = _JOINER + said[at]
     boxes = []
+    leftwards = direction("".join(said)) == "R"
     for at, piece in enumerate(word):
-        left = _PAD if at == 0 else 0.0
-        right = _PAD if at == len(word) - 1 else 0.0
+        ends = (_PAD * (at == 0), _PAD * (at == len(word) - 1))
+        left, right = reversed(ends) if leftwards else ends
         wide = text_width(said[at], _size(piece))
         boxes.append(Box(said[at], piece, left, left + wide + right))
     return boxes
