@@ -243,7 +243,7 @@ def test_words_of_the_page(opinion):
     assert [(a["class"], said) for a, said in pieces[3:8]] == [
         ("minus-32", "not"),
         ("plus-16", "like"),
-        ("plus-8", "film"),
+        ("plus-8 goes-on", "film"),
         ("plus-4 glued", "ography"),
         ("minus-4 unknown", "zorgl"),
     ]
