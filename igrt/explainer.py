@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from numbers import Real
 from typing import Any, final
@@ -293,7 +294,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display,
+            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
         )
 
     def _provenance(self, **options: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    GRAPHS,
+    GROUPS,
     JSON,
     LABELS,
     METHOD,
@@ -27,7 +29,6 @@ from igrt.cli.options import (
     output_option,
     read_baselines,
     read_inputs,
-    read_preprocess,
     read_target,
     seed_option,
     tolerance_option,
@@ -36,6 +37,7 @@ from igrt.cli.report import ProgressLine, complain, print_json
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
+    from igrt.specs import Display
 
 _STRICT = 1e-2
 """Limit of `--strict` for a fixed number of steps, where there is no tolerance to hold it to."""
@@ -46,6 +48,7 @@ _STRICT = 1e-2
 @inputs_option(required=True)
 @PREPROCESS
 @LABELS
+@GRAPHS
 @TARGET
 @click.option(
     "--baseline",
@@ -53,9 +56,11 @@ _STRICT = 1e-2
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; again to average. For "
-    "expected_gradients a file has one baseline in each row.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; of a background file "
+    "mean:FILE or N rows, sample:N:FILE; again to average. For expected_gradients a file has one "
+    "baseline in each row.",
 )
+@GROUPS
 @METHOD
 @click.option(
     "--steps",
@@ -78,7 +83,7 @@ _STRICT = 1e-2
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
-@seed_option("Seed of methods that draw at random.")
+@seed_option("Seed of methods and baselines that are drawn at random.")
 @output_option("Write .png, .html, .json or .npz; again for more.")
 @click.option(
     "--no-cache", is_flag=True, help="Make the gradient graph anew; `igrt doctor` shows the cache."
@@ -93,7 +98,8 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
     """  # noqa: D301
-    read = [*inputs, *options["baselines"], str(options["labels"] or "")]
+    files_read = [str(options[name] or "") for name in ("labels", "groups", "graphs")]
+    read = [*inputs, *options["baselines"], *files_read]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer
@@ -108,13 +114,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         precision=options["precision"],
         cache=not options["no_cache"],
     )
-    how = read_preprocess(options["preprocess"])
-    feeds, display = read_inputs(explainer, inputs, how, options["labels"])
+    feeds, display = read_inputs(explainer, inputs, options)
+    _say_what_was_read(display)
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
             feeds,
-            baselines=read_baselines(options["baselines"], explainer, how),
+            baselines=read_baselines(options["baselines"], explainer, display, options),
             target=read_target(options["target"], display.labels),
             method=options["method"],
             n_steps=options["steps"],
@@ -135,6 +141,23 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     else:
         _print_table(result, written)
     return _verdict(result, strict=options["strict"])
+
+
+def _say_what_was_read(display: Display) -> None:
+    """What the user cannot see in the files: groups that were found, and rates of sound."""
+    for name, rate in display.rates.items():
+        complain(
+            "note",
+            f"`{name}` is sound with {rate:,.0f} samples a second",
+            "the model is given the samples as they are: resample them if it wants another rate",
+        )
+    listed = [
+        f"{name} ({len(columns)} columns)"
+        for groups in display.groups.values()
+        for name, columns in groups.items()
+    ]
+    if listed:
+        complain("note", f"shown as one feature each: {', '.join(listed)}")
 
 
 def _print_table(result: Attribution, written: list[Path]) -> None:

@@ -6,10 +6,14 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from igrt.render.colour import ink, rgb
 from igrt.render.facts import MEANING, number
+from igrt.specs import Array
 
 _BAR = "█"
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 _CODES = {"red": "31", "blue": "34", "quiet": "2", "strong": "1", "warn": "33", "underlined": "4"}
 
@@ -128,6 +132,20 @@ def bars(
     return lines
 
 
+def blocks(heights: Array, low: float | None = None, high: float | None = None) -> str:
+    """A curve as one line of blocks.
+
+    Args:
+        heights: Finite heights, [columns].
+        low: Height of the lowest block; the least one by default.
+        high: Height of the highest block; the largest one by default.
+    """
+    low = float(heights.min()) if low is None else low
+    high = float(heights.max()) if high is None else high
+    steps = np.rint((heights - low) / ((high - low) or 1.0) * (len(_BLOCKS) - 1)).astype(int)
+    return "".join(_BLOCKS[k] for k in np.clip(steps, 0, len(_BLOCKS) - 1))
+
+
 def cells(text: str) -> int:
     """Columns that a terminal takes for a text: none for accents, two for Chinese characters."""
     return sum(
@@ -177,6 +195,7 @@ __all__ = [
     "TRUE",
     "Paint",
     "bars",
+    "blocks",
     "cells",
     "colours",
     "fit",

@@ -103,11 +103,15 @@ svg { display: block; width: 100%; height: 14px; }
 .lowers { fill: var(--lowers); }
 .plain { fill: var(--quiet); }
 .zero { stroke: var(--quiet); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.plot svg { height: auto; max-width: 48rem; overflow: visible; }
 .chart { max-width: 40rem; }
 .chart svg { height: auto; overflow: visible; }
 .chart text { fill: var(--quiet); font-size: 12.5px; }
 .chart .grid { stroke: var(--line); }
 .chart .axis { stroke: var(--quiet); }
+.graph svg { height: auto; }
+.graph .stage { width: 100%; }
+.graph .parts { gap: 1rem; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .curve.first { stroke: var(--raises); stroke-width: 2.5; }
 .curve.second { stroke: var(--lowers); stroke-width: 2.5; stroke-dasharray: 7 3; }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igrt.errors import InputError
+from igrt.render import swarm, waterfall
 from igrt.render.blocks import blocks, views
 from igrt.render.canvas import FAINT, GRAY, INK, WARN, Sheet, stack, text_width
 from igrt.render.facts import caution, headline, how, printable, shared_facts, source
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 BLOCKS = 16
 """Most blocks of rows in one figure; taller ones cannot be looked at."""
 
+SWARMS = 4
+"""Most targets whose rows are drawn together in one figure."""
+
 _MARGIN = 28.0
 
 
@@ -27,8 +31,9 @@ def write(attribution: Attribution, path: Path) -> None:
     """Draws `attribution` into a PNG file, whatever the suffix of `path`.
 
     Pictures are drawn as original, attribution and overlay, texts as coloured words, features as
-    bars, everything else as a map; outputs with positions as one matrix per example; the rows of a
-    batch one below another, up to 16.
+    bars, signals as coloured lines, everything else as a map; outputs with positions as one matrix
+    per example; the rows of a batch one below another, up to 16. One row of a table has a
+    waterfall; ten and more of one target are drawn together as a swarm.
 
     Raises:
         InputError: If there is nothing to draw.
@@ -44,13 +49,23 @@ def draw(attribution: Attribution) -> Image:
     """
     if not len(attribution) or not attribution.values:
         raise InputError("the result has no rows, so there is nothing to draw")
+    swarms = swarm.swarms(attribution)
+    if swarms:
+        drawn = swarms[:SWARMS]
+        parts = [swarm.panel(s, WIDTH) for s in drawn]
+        return _page(attribution, parts, WIDTH, len(attribution) - sum(s.rows for s in drawn))
     found = blocks(attribution)
     shown = [(rows, views(attribution, rows, side=SIDE)) for rows in found[:BLOCKS]]
     width = max(WIDTH, *(needed(v) for _, drawn in shown for v in drawn.values()))
     parts = [_block(attribution, rows, drawn, width) for rows, drawn in shown]
+    left_out = len(attribution) - sum(len(rows) for rows, _ in shown)
+    return _page(attribution, parts, width, left_out)
+
+
+def _page(attribution: Attribution, parts: list[Sheet], width: float, left_out: int) -> Image:
+    """Parts one below another with rules between them, a footer and margins."""
     for at in range(len(parts) - 1, 0, -1):
         parts.insert(at, _rule(width))
-    left_out = len(attribution) - sum(len(rows) for rows, _ in shown)
     parts.append(_footer(attribution, left_out, width))
     inner = stack(parts, 22, width)
     page = Sheet(width + 2 * _MARGIN, inner.height + 2 * _MARGIN)
@@ -68,6 +83,9 @@ def _block(
             heading.text(1, 0, printable(name), size=13, width=width)
             parts.append(heading)
         parts.append(panel(drawn, width))
+    steps = waterfall.waterfall(attribution, 0) if len(attribution) == 1 else None
+    if steps is not None:
+        parts.insert(1, waterfall.draw(steps, width).sheet())
     return stack(parts, 16, width)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from igrt.render import swarm, trace
 from igrt.render.blocks import blocks, views
 from igrt.render.cells import Paint, bars, cells, fit, left, right
+from igrt.render.diagram import terminal as diagram
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
 from igrt.render.matrix import terminal as matrix
 from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal
 from igrt.render.views import Bars, Map, Picture
 from igrt.render.words import terminal as words
 from igrt.render.words.view import Words
@@ -51,7 +55,10 @@ def text(attribution: Attribution, *, files: Sequence[str] = (), colours: int, w
     lines += _numbers(attribution, width, paint)
     if len(attribution) > _LISTED:
         lines.append(f"and {len(attribution) - _LISTED:,} more rows")
-    found = blocks(attribution)
+    swarms = swarm.swarms(attribution, _FEATURES)
+    for drawn in swarms:
+        lines += ["", paint("strong", fit(drawn.target, width)), *swarm.lines(drawn, width, paint)]
+    found = [] if swarms else blocks(attribution)
     for rows in found[:BLOCKS]:
         details = _details(attribution, rows, width, paint)
         if details:
@@ -145,8 +152,10 @@ _DRAWINGS: Mapping[type, Callable[[Any, int, Paint], list[str]]] = {
     Picture: _nothing,
     Bars: _bars,
     Map: _map,
+    Signal: trace.lines,
     Words: words.lines,
     Matrix: matrix.lines,
+    Diagram: diagram.lines,
 }
 """How each kind of view is drawn."""
 
