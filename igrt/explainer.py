@@ -287,7 +287,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=planned.facts(),
+                plan=planned.facts(done.integrals.kept),
                 batching=engine.note,
                 **done.facts,
             ),
