@@ -14,13 +14,14 @@ from typing import Any, final
 import numpy as np
 
 import igrt
-from igrt import methods, targets
+from igrt import by_length, methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, described
 from igrt.cache import CacheLike
 from igrt.derived import derived
 from igrt.errors import InputError, NonFiniteError
 from igrt.integrating import (
+    AnyScheme,
     Integrator,
     Work,
     averaged,
@@ -40,6 +41,7 @@ from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.subject import subject
 from igrt.targets import Resolved, Target
+from igrt.text import Part, Text, fill, holds_text
 
 
 @final
@@ -148,7 +150,7 @@ class Explainer:
 
     def explain(
         self,
-        inputs: Feeds | Any,
+        inputs: Feeds | Text | Any,
         *,
         baselines: Baseline | Sequence[Baseline] = None,
         target: Target = None,
@@ -167,10 +169,11 @@ class Explainer:
 
         Args:
             inputs: Arrays by input name; a bare array will do for a one-input model. With or
-                without a batch axis.
+                without a batch axis. A `Text` stands for the arrays of token numbers, masks, types
+                and positions that are made of it, alone or under the name of an input.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
-                ``"blur:4"``, a mapping from names to these, or a list of these to average over.
-                For ``expected_gradients`` an array has one baseline in each row.
+                ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
+                average over. For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index, a label,
                 ``"topK"``, a tuple or text with one item per output axis such as ``"[:, top1]"``,
                 the sum of such elements, ``"sum[:, 5]"``, a `Mask` of weights or its file,
@@ -205,20 +208,18 @@ class Explainer:
                 f"cancel must be a threading.Event, not {cancel!r}", hint="set() it to give up"
             )
         end = None if deadline is None else time.monotonic() + deadline
+        how = (methods.named(method), n_steps, rule, tolerance, internal_batch_size, seed)
+        shown = display or Display()
         with Watch(progress=progress, deadline=end, cancel=cancel) as watch:
-            return self._explain(
-                inputs,
-                baselines,
-                target,
-                methods.named(method),
-                n_steps,
-                rule,
-                tolerance,
-                internal_batch_size,
-                seed,
-                display or Display(),
-                watch,
-            )
+            if not holds_text(inputs):
+                return self._explain(inputs, baselines, target, *how, shown, watch)
+
+            def explained(part: Part, begin: Any, chosen: Any) -> Attribution:
+                tokens = replace(shown, tokens=part.tokens)
+                return self._explain(part.feeds, begin, chosen, *how, tokens, watch, part.fixed)
+
+            filled = fill(inputs, self.inputs, self._subject.lookups)
+            return by_length.explain(filled, baselines, target, explained, self._placing.runs)
 
     def _explain(
         self,
@@ -233,13 +234,13 @@ class Explainer:
         seed: int,
         display: Display,
         watch: Watch,
+        fixed: Feeds | None = None,
     ) -> Attribution:
         start = time.monotonic()
         scheme = scheme_of(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        inside = isinstance(scheme, InnerScheme)
-        placed = _placed(self._placing, inputs, baselines, inside=inside)
+        placed = _placed(self._placing, scheme, inputs, baselines, fixed)
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         scheme = informed(scheme, engine, ends)
@@ -276,7 +277,7 @@ class Explainer:
         planned = self._integrator.plan(work, internal_batch_size)
         soft = {}
         if self._as_given is not None:
-            given = _placed(self._as_given, inputs, baselines, inside=inside)
+            given = _placed(self._as_given, scheme, inputs, baselines, fixed)
             soft = {"softplus": self._soft | _beside(*_scores(given, picked))}
         done = self._integrator.integrate(work, planned, watch)
         values, error, evaluations = averaged(done.integrals, sets, rows)
@@ -305,7 +306,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=planned.facts(),
+                plan=planned.facts(done.integrals.kept),
                 batching=engine.note,
                 **done.facts,
                 **soft,
@@ -369,8 +370,10 @@ def explain(
     return explainer.explain(inputs, **options)
 
 
-def _placed(placing: Placing, inputs: Any, baselines: Any, *, inside: bool) -> Placed:
-    return (placing.place_inside if inside else placing.place)(inputs, baselines)
+def _placed(placing: Placing, scheme: AnyScheme, inputs: Any, baselines: Any, fixed: Any) -> Placed:
+    if isinstance(scheme, InnerScheme):
+        return placing.place_inside(inputs, baselines)
+    return placing.place(inputs, baselines, fixed)
 
 
 def _scores(placed: Placed, picked: Resolved) -> tuple[Array, list[Array]]:

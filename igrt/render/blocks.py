@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from igrt.render.bars import ranked
 from igrt.render.diagram.view import diagram, graph_of, tensors_of
 from igrt.render.matrix.view import MOST, Matrix
 from igrt.render.pairs import pair_views
+from igrt.render.tables import bars_of, is_table
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
 from igrt.selection import class_axis
@@ -38,7 +40,8 @@ def views(
 ) -> dict[str, View]:
     """What is drawn of a block, by the name of its heading.
 
-    All tensors of a graph are one drawing, in the place of the first.
+    All tensors of a graph are one drawing, in the place of the first; those of a table are bars on
+    one scale.
 
     Args:
         attribution: The result.
@@ -49,6 +52,9 @@ def views(
     if len(rows) > 1:
         return {name: _matrix(attribution, rows, name) for name in attribution.values}
     row, graph = rows[0], graph_of(attribution, rows[0])
+    if len(attribution.values) > 1 and is_table(attribution):
+        bars = ranked(bars_of(attribution, row), count)  # on one scale
+        return {"all inputs": bars} | pair_views(attribution, row, count)
     tensors = tensors_of(attribution, row, graph) if graph else {}
     found: dict[str, View] = {}
     for name in attribution.values:

@@ -88,6 +88,7 @@ class Integrals:
             the rule gives no estimate.
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
+        kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
         interactions: What pairs of features come to, [paths, features of the tensor, all features]
             float64 by name; empty where nobody asked.
     """
@@ -96,6 +97,7 @@ class Integrals:
     error: Array
     evaluations: Array
     chunk: int
+    kept: int | None = None
     interactions: dict[str, Array] = field(default_factory=dict)
 
     @property
@@ -125,6 +127,7 @@ class Integrals:
             np.concatenate([b.error for b in blocks]),
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
+            max(b.kept or 0 for b in blocks),
         )
 
     def store(
