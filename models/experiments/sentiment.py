@@ -111,7 +111,9 @@ def _left(texts: list[str], order: list[Array], part: float, targets: list[Any])
 def count(texts: list[str]) -> None:
     """Means over the test sentences."""
     found = falls(texts)
-    print(f"mean fall of the score over {len(texts)} test sentences, by the share of words left out")
+    print(
+        f"mean fall of the score over {len(texts)} test sentences, by the share of words left out"
+    )
     print(f"{'':24}" + "".join(f"{100 * p:>6.0f} %" for p in PARTS))
     for name, fall in found.items():
         print(f"{name:24}" + "".join(f"{f:8.2f}" for f in fall.mean(axis=0)))
@@ -121,7 +123,9 @@ def count(texts: list[str]) -> None:
         spread = more.std(axis=0, ddof=1) / np.sqrt(len(more))
         print(
             f"integrated_gradients over {name}: "
-            + ", ".join(f"{m:+.2f} ± {s:.2f}" for m, s in zip(more.mean(axis=0), spread, strict=True))
+            + ", ".join(
+                f"{m:+.2f} ± {s:.2f}" for m, s in zip(more.mean(axis=0), spread, strict=True)
+            )
         )
 
 
