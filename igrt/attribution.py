@@ -9,15 +9,16 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from igrt.errors import InputError
+from igrt.features import Feature, features_of
 from igrt.selection import Index, written
-from igrt.specs import Array, Display, Token
+from igrt.specs import Array, Display, Graph, Token
 
 _NPZ_RECORD = "igrt/result"
 """Entry of an `.npz` file that holds everything but the attributions, as JSON text."""
@@ -149,6 +150,14 @@ class Attribution:
             ]
             for r in range(len(self))
         ]
+        named = {
+            name: [
+                {"feature": feature.name, "attribution": per_row(self._of(name, feature))}
+                for feature in features
+            ]
+            for name, values in self.values.items()
+            if (features := features_of(self.display, name, values.shape[-1] if values.ndim else 0))
+        }
         return {
             "method": self.method,
             "rule": self.rule,
@@ -164,11 +173,17 @@ class Attribution:
             "converged": per_row(self.converged),
             "evaluations": per_row(self.evaluations),
             "top": per_row(tops),
+            **({"features": named} if named else {}),
             "provider": self.provider,
             "seconds": round(self.seconds, 6),
             "provenance": dict(self.provenance),
             **({"tokens": per_row(map(self.tokens, range(len(self))))} if self._texts else {}),
         }
+
+    def _of(self, name: str, feature: Feature) -> Array:
+        """Attribution of a feature in each row, summed over all axes but the last as well."""
+        summed = feature.summed(self.values[name])
+        return np.asarray(summed.reshape(len(self), -1).sum(axis=1))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result in the format of the suffix: `.npz`, `.json`, `.png` or `.html`.
@@ -219,12 +234,18 @@ class Attribution:
         display = Display(
             labels=tuple(shown["labels"]),
             features={n: tuple(f) for n, f in shown["features"].items()},
+            groups={
+                n: {name: tuple(columns) for name, columns in groups.items()}
+                for n, groups in shown["groups"].items()
+            },
             layouts=shown["layouts"],
+            rates=shown["rates"],
             sources=tuple(shown["sources"]),
             tokens={
                 n: tuple(tuple(Token(*token) for token in text) for text in texts)
                 for n, texts in shown["tokens"].items()
             },
+            graphs=tuple(_graph(record) for record in shown["graphs"]),
         )
         return cls(values=values, inputs=inputs, display=display, **stored, **record)
 
@@ -241,12 +262,15 @@ class Attribution:
         record["display"] = {
             "labels": self.display.labels,
             "features": dict(self.display.features),
+            "groups": dict(self.display.groups),
             "layouts": dict(self.display.layouts),
+            "rates": dict(self.display.rates),
             "sources": self.display.sources,
             "tokens": {
                 name: [[astuple(token) for token in text] for text in texts]
                 for name, texts in self.display.tokens.items()
             },
+            "graphs": [asdict(graph) for graph in self.display.graphs],
         }
         arrays[_NPZ_RECORD] = np.asarray(json.dumps(record, default=_plain))
         # not np.savez: it takes names as keywords, and a tensor may be called `file`
@@ -281,6 +305,13 @@ class Attribution:
         if len(self) > 8:
             lines.append(f"  … {len(self) - 8} more rows")
         return "\n".join(lines) + ")"
+
+
+def _graph(record: Mapping[str, Any]) -> Graph:
+    """A graph as JSON has it, with lists for tuples."""
+    pairs = {n: tuple(tuple(pair) for pair in record[n]) for n in ("edges", "places")}
+    names = {n: tuple(record[n]) for n in ("nodes", "kinds")}
+    return Graph(**{**record, **pairs, **names})
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -50,7 +50,7 @@ def explain(
             raise InputError(
                 f"text {row + 1} has {filled.sources[0].length(row)} tokens, and the model runs "
                 f"with {most} at most: {error.message.splitlines()[0]}",
-                hint=f"cut the texts: --max-tokens {most}, or Text(…, most={most})",
+                hint=f"cut the texts: most={most}",
             ) from None
     return _joined(results, filled, time.monotonic() - start)
 

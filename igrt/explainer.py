@@ -152,8 +152,7 @@ class Explainer:
                 and positions that are made of it, alone or under the name of an input.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
                 ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
-                average over.
-                For ``expected_gradients`` an array has one baseline in each row.
+                average over. For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index, a label,
                 ``"topK"``, a tuple or text with one item per output axis such as ``"[:, top1]"``,
                 the sum of such elements, ``"sum[:, 5]"``, a `Mask` of weights or its file,
@@ -288,7 +287,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=planned.facts(),
+                plan=planned.facts(done.integrals.kept),
                 batching=engine.note,
                 **done.facts,
             ),
@@ -297,7 +296,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display,
+            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
         )
 
     def _provenance(self, **options: Any) -> dict[str, Any]:

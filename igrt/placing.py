@@ -142,6 +142,9 @@ class Placing:
         inputs = self._subject.inputs
         fed = {s.name for s in inputs}
         attributed = fed.intersection(self._subject.names)
+        if any(layout.startswith("TC") for layout in self._subject.layouts.values()):
+            # time in front, as PyTorch's recurrences have it: what is fed is one example
+            return Batching(frozenset(), fixed=False)
         floats = {s.name for s in inputs if s.is_float}
         return batching(inputs, frozenset(attributed or floats or fed))
 

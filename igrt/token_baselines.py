@@ -55,11 +55,12 @@ def held(baseline: Array, x: Array, fixed: Array) -> Array:
     """A baseline that is the input itself where the path does not move.
 
     Args:
-        baseline: [examples, positions, …].
+        baseline: [examples, positions, …], or with one more axis in front for all as one example.
         x: The input, in the same shape.
         fixed: Where it does not move, bool [examples, positions].
     """
-    return np.where(fixed.reshape(fixed.shape + (1,) * (x.ndim - fixed.ndim)), x, baseline)
+    where = fixed if x.shape[: fixed.ndim] == fixed.shape else fixed[np.newaxis]
+    return np.where(where.reshape(where.shape + (1,) * (x.ndim - where.ndim)), x, baseline)
 
 
 def _number(baseline: str) -> int:

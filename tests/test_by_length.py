@@ -136,6 +136,20 @@ def test_a_text_longer_than_the_model_runs_with_says_how_long():
     ]
 
 
+def test_a_model_whose_rows_do_not_run_alone_takes_a_text_as_one_example():
+    text = ADDITIVE.replace("int64[N,T] input_ids", "int64[1,T] input_ids, int64[1] at").replace(
+        "float[N,2] y", "float[2] y"
+    )
+    text = text.replace("one = {1}", "one = {1}, int64[1] first = {0}").replace(
+        " y = ReduceSum<keepdims = 0>(t, one)",
+        " s = ReduceSum<keepdims = 0>(t, one) r = Gather(s, at) y = Squeeze(r, first)",
+    )
+    inputs = {"": igrt.Text("abc", MARKED), "at": np.array([0])}
+    result = igrt.explain(parser.parse_model(text), inputs, target=0, provider="cpu")
+    expected = [0, *np.tanh(ROWS[[2, 3, 4], 0]), 0]
+    np.testing.assert_allclose(result.values["e"].reshape(5, 2)[:, 0], expected, **CLOSE)
+
+
 def test_another_error_stays_what_it_is():
     with pytest.raises(InputError, match="unknown baseline"):
         explain(ADDITIVE, "ab", target=0, baselines="nothing:1")

@@ -21,7 +21,8 @@ ALLOWED = {
     "parts": set(),
     "making": {"graph", "parts", "source", "stage", "vjp"},
     "derived": {"cache", "graph", "making", "source"},
-    "attribution": {"render", "selection"},
+    "features": set(),
+    "attribution": {"features", "render", "selection"},
     "baselines": set(),
     "token_baselines": set(),
     "selection": {"inputs"},
@@ -64,7 +65,7 @@ ALLOWED = {
     "inputs": set(),
     "text": {"inputs", "token_baselines"},
     "by_length": {"attribution", "baselines", "text", "token_baselines"},
-    "render": {"attribution", "selection"},
+    "render": {"attribution", "features", "selection"},
     "verify": {
         *(
             "apart",

@@ -10,40 +10,36 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    GRAPHS,
+    GROUPS,
     JSON,
     LABELS,
     METHOD,
-    MOST,
     OF,
-    PAIR,
     PRECISION,
     PREPROCESS,
     PROVIDER,
     QUANTISED,
     QUIET,
-    SPECIAL,
     TARGET,
-    TEXT,
-    TEXTS,
     THREADS,
-    TOKENIZER,
     WRT,
     check_output,
     inputs_option,
     output_option,
     read_baselines,
     read_inputs,
-    read_preprocess,
     read_target,
-    read_texts,
     seed_option,
     tolerance_option,
 )
 from igrt.cli.report import ProgressLine, complain, print_json
+from igrt.cli.texts import MOST, PAIR, SPECIAL, TEXT, TEXTS, TOKENIZER, read_texts
 from igrt.errors import InputError
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
+    from igrt.specs import Display
 
 _STRICT = 1e-2
 """Limit of `--strict` for a fixed number of steps, where there is no tolerance to hold it to."""
@@ -51,7 +47,7 @@ _STRICT = 1e-2
 
 @click.command(short_help="Attribute a model's score to its inputs.")
 @click.argument("model", type=click.Path(path_type=Path))
-@inputs_option(required=False)
+@inputs_option()
 @TEXT
 @TEXTS
 @PAIR
@@ -60,6 +56,7 @@ _STRICT = 1e-2
 @MOST
 @PREPROCESS
 @LABELS
+@GRAPHS
 @TARGET
 @click.option(
     "--baseline",
@@ -67,9 +64,11 @@ _STRICT = 1e-2
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED, token:ID or a file; again to average. "
-    "For expected_gradients a file has one baseline in each row.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED, token:ID or a file; of a background "
+    "file mean:FILE or N rows, sample:N:FILE; again to average. For expected_gradients a file has "
+    "one baseline in each row.",
 )
+@GROUPS
 @METHOD
 @click.option(
     "--steps",
@@ -92,7 +91,7 @@ _STRICT = 1e-2
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
-@seed_option("Seed of methods that draw at random.")
+@seed_option("Seed of methods and baselines that are drawn at random.")
 @output_option("Write .png, .html, .json or .npz; again for more.")
 @click.option(
     "--no-cache", is_flag=True, help="Make the gradient graph anew; `igrt doctor` shows the cache."
@@ -108,8 +107,9 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     igrt explain net.onnx --input rows.csv --target 1 --json
     igrt explain net.onnx --text "a good film" --tokenizer tokenizer.json
     """  # noqa: D301
-    read = [*inputs, *options["baselines"], str(options["labels"] or "")]
-    read += [*options["text_files"], *options["tokenizers"]]
+    files_read = [str(options[name] or "") for name in ("labels", "groups", "graphs")]
+    texts_read = [*options["text_files"], *options["tokenizers"]]
+    read = [*inputs, *options["baselines"], *files_read, *texts_read]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer
@@ -124,16 +124,16 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         precision=options["precision"],
         cache=not options["no_cache"],
     )
-    how = read_preprocess(options["preprocess"])
     texts = read_texts(explainer, options)
     if not inputs and not texts:
         raise InputError("there is nothing to explain", hint="give --input or --text")
-    arrays, display = read_inputs(explainer, inputs, how, options["labels"])
+    arrays, display = read_inputs(explainer, inputs, options)
+    _say_what_was_read(display)
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
             {**arrays, **texts},
-            baselines=read_baselines(options["baselines"], explainer, how),
+            baselines=read_baselines(options["baselines"], explainer, display, options),
             target=read_target(options["target"], display.labels),
             method=options["method"],
             n_steps=options["steps"],
@@ -148,7 +148,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     finally:
         progress.close()
     for note in result.provenance.get("notes", ()):
-        complain("note", note, "")
+        complain("note", note)
     written = [result.save(file) for file in files]
     if options["as_json"]:
         document = {"model": str(model), "inputs": [*inputs, *options["text_files"]]}
@@ -158,6 +158,23 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     else:
         _print_table(result, written)
     return _verdict(result, strict=options["strict"])
+
+
+def _say_what_was_read(display: Display) -> None:
+    """What the user cannot see in the files: groups that were found, and rates of sound."""
+    for name, rate in display.rates.items():
+        complain(
+            "note",
+            f"`{name}` is sound with {rate:,.0f} samples a second",
+            "the model is given the samples as they are: resample them if it wants another rate",
+        )
+    listed = [
+        f"{name} ({len(columns)} columns)"
+        for groups in display.groups.values()
+        for name, columns in groups.items()
+    ]
+    if listed:
+        complain("note", f"shown as one feature each: {', '.join(listed)}")
 
 
 def _print_table(result: Attribution, written: list[Path]) -> None:

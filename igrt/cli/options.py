@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,65 +14,25 @@ from igrt.errors import InputError
 
 if TYPE_CHECKING:
     from igrt.explainer import Explainer
-    from igrt.inputs import Preprocess
+    from igrt.inputs import Loaded, Preprocess
     from igrt.specs import Array, Display
-    from igrt.text import Text
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def inputs_option(*, required: bool, without: str = "") -> Option:
-    """`--input`, given for every input and example; or what happens without it."""
+def inputs_option(without: str = "") -> Option:
+    """`--input`, given for every input and example; `without` says what happens without it."""
     return click.option(
         "--input",
         "-i",
         "inputs",
         multiple=True,
         metavar="[NAME=]FILE",
-        required=required,
-        help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples"
+        help="Input file: .npy .npz .png .jpg .json .csv .wav; again for more inputs or examples"
         f"{without and '; '}{without}.",
     )
 
 
-TEXT = click.option(
-    "--text",
-    "texts",
-    multiple=True,
-    metavar="[NAME=]TEXT",
-    help="Text to explain, for a model that takes token numbers; again for more examples. NAME is "
-    "the input that takes them, where there are several.",
-)
-TEXTS = click.option(
-    "--texts",
-    "text_files",
-    multiple=True,
-    metavar="[NAME=]FILE",
-    help="The same, one text per line; a tab stands between the texts of a pair.",
-)
-PAIR = click.option(
-    "--text-pair",
-    "pairs",
-    multiple=True,
-    metavar="TEXT",
-    help="Second text of a pair, for models that compare two; as often as --text.",
-)
-TOKENIZER = click.option(
-    "--tokenizer",
-    "tokenizers",
-    multiple=True,
-    metavar="[NAME=]FILE",
-    help="What makes token numbers of texts: tokenizer.json, a vocabulary in TOML or JSON "
-    "(docs/guides/text.md), or bytes.",
-)
-SPECIAL = click.option(
-    "--special",
-    is_flag=True,
-    help="Let special tokens, such as [CLS], take part; by default their attribution is 0.",
-)
-MOST = click.option(
-    "--max-tokens", "most", type=int, metavar="N", help="Cut longer texts to N tokens."
-)
 PREPROCESS = click.option(
     "--preprocess",
     metavar="P",
@@ -82,6 +43,18 @@ LABELS = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Names of the classes: text, one per line, or JSON.",
+)
+GRAPHS = click.option(
+    "--graphs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of nodes and edges, for pictures of graphs and molecules: JSON.",
+)
+GROUPS = click.option(
+    "--groups",
+    metavar="auto|FILE",
+    help="Show columns of a table as one feature, their sum: auto finds one-hot columns by names "
+    'such as colour_red; a .toml or .json file says colour = ["colour_red", ...] or "colour_*".',
 )
 TARGET = click.option(
     "--target",
@@ -186,79 +159,72 @@ def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> No
 
 
 def read_inputs(
-    explainer: Explainer, inputs: tuple[str, ...], how: Preprocess | None, labels: Path | None
+    explainer: Explainer, inputs: tuple[str, ...], options: Mapping[str, Any]
 ) -> tuple[dict[str, Array], Display]:
-    """The arrays of all inputs by name, and what to show beside the numbers."""
-    from igrt.inputs import join, read, read_labels
-    from igrt.specs import Display
-
-    specs = {s.name: s for s in explainer.inputs}
-    loaded: dict[str, list[Any]] = {}
-    for text in inputs:
-        name, path = _split(text, list(specs))
-        loaded.setdefault(name, []).append(read(path, specs[name], how))
-    joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
-    sources = [part.sources for part in joined.values()]
-    display = Display(
-        labels=read_labels(labels) if labels else (),
-        features={n: part.features for n, part in joined.items() if part.features},
-        pictures={n: part.pictures for n, part in joined.items() if part.pictures},
-        layouts={n: part.layout for n, part in joined.items() if part.layout},
-        sources=sources[0] if sources else (),
-    )
-    return {n: part.array for n, part in joined.items()}, display
-
-
-def read_texts(explainer: Explainer, options: Mapping[str, Any]) -> dict[str, Text]:
-    """The texts by the input that takes them; an empty name is for the only one.
+    """The arrays of all inputs by name, and what to show beside the numbers.
 
     Args:
-        explainer: Knows the model's inputs.
-        options: ``texts text_files pairs tokenizers special most``, as they were given.
+        explainer: What the inputs are for.
+        inputs: Files, as `--input` has them.
+        options: Of the command: ``preprocess``, ``labels`` and, where it has them, ``groups`` and
+            ``graphs``.
     """
-    from igrt.inputs import read_pairs
-    from igrt.text import Text
+    from igrt.inputs import join, read_groups, read_labels
+    from igrt.specs import Display
 
-    names = [s.name for s in explainer.inputs]
-    first: dict[str, list[str]] = {}
-    second: dict[str, list[str]] = {}
-    for given in options["texts"]:
-        name, text = _named(given, names)
-        first.setdefault(name, []).append(text)
-    for given in options["text_files"]:
-        name, file = _named(given, names)
-        texts, pairs = read_pairs(Path(file))
-        first.setdefault(name, []).extend(texts)
-        second.setdefault(name, []).extend(pairs)
-    tokenizers = dict(_named(given, names) for given in options["tokenizers"])
-    if options["pairs"]:
-        second.setdefault(next(iter(first), ""), []).extend(options["pairs"])
-    if not first:
-        if second or tokenizers:
-            raise InputError("there is no text", hint='give one, --text "…" or --texts FILE')
-        return {}
-    found = {}
-    for name, texts in first.items():
-        tokenizer = tokenizers.get(name) or tokenizers.get("")
-        if tokenizer is None:
-            raise InputError(
-                "texts need a tokenizer",
-                hint="--tokenizer tokenizer.json; docs/guides/text.md says what else there is",
-            )
-        found[name] = Text(
-            texts, tokenizer, second.get(name) or None, options["special"], options["most"]
-        )
-    return found
+    how = read_preprocess(options["preprocess"])
+    loaded: dict[str, list[Loaded]] = {}
+    for text in inputs:
+        for name, part in _read(explainer, text, how).items():
+            loaded.setdefault(name, []).append(part)
+    joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
+    groups = options.get("groups")
+    sources = [part.sources for part in joined.values()]
+    display = Display(
+        labels=read_labels(options["labels"]) if options["labels"] else (),
+        features={n: part.features for n, part in joined.items() if part.features},
+        groups=read_groups(groups, joined) if groups else {},
+        pictures={n: part.pictures for n, part in joined.items() if part.pictures},
+        layouts={n: part.layout for n, part in joined.items() if part.layout},
+        rates={n: part.rate for n, part in joined.items() if part.rate},
+        sources=sources[0] if sources else (),
+    )
+    feeds = {n: part.array for n, part in joined.items()}
+    return feeds, _with_graphs(display, options.get("graphs"), feeds)
 
 
-def _named(text: str, names: list[str]) -> tuple[str, str]:
-    """`NAME=TEXT`, or a text, which is for the input of an empty name."""
-    name, separator, rest = text.partition("=")
-    return (name, rest) if separator and name in names else ("", text)
+def _with_graphs(display: Display, path: Path | None, feeds: dict[str, Array]) -> Display:
+    """What to show, with the graphs of a file: their names name the examples."""
+    if path is None:
+        return display
+    from igrt.inputs import read_graphs
+
+    found = read_graphs(path)
+    found.check(feeds)
+    names = tuple(graph.name for graph in found.graphs)
+    return replace(
+        display,
+        graphs=found.graphs,
+        features={**found.features, **display.features},
+        sources=names if all(names) and len(names) == len(display.sources) else display.sources,
+    )
 
 
-def _split(text: str, names: list[str]) -> tuple[str, Path]:
-    """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found."""
+def _read(explainer: Explainer, text: str, how: Preprocess | None) -> dict[str, Loaded]:
+    """What `[NAME=]FILE` holds, for one input or, by the names in it, for all of them."""
+    from igrt.inputs import read, read_all
+
+    name, path = _split(text, [s.name for s in explainer.inputs])
+    if name is None:
+        return read_all(path, explainer.inputs)
+    return {name: read(path, next(s for s in explainer.inputs if s.name == name), how)}
+
+
+def _split(text: str, names: list[str]) -> tuple[str | None, Path]:
+    """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found.
+
+    The name is None for a file that is for several inputs.
+    """
     from igrt.errors import did_you_mean
 
     name, separator, file = text.partition("=")
@@ -266,12 +232,7 @@ def _split(text: str, names: list[str]) -> tuple[str, Path]:
         return name, Path(file)
     if separator and not Path(text).exists():
         raise InputError(f"the model has no input `{name}`", hint=did_you_mean(name, names))
-    if len(names) != 1:
-        raise InputError(
-            f"the model has {len(names)} inputs: which one is {text}?",
-            hint=f"write --input NAME={text} with one of {', '.join(names[:8])}",
-        )
-    return names[0], Path(text)
+    return names[0] if len(names) == 1 else None, Path(text)
 
 
 def read_preprocess(text: str | None) -> Preprocess | None:
@@ -281,22 +242,49 @@ def read_preprocess(text: str | None) -> Preprocess | None:
     return None if text is None else Preprocess.named(text)
 
 
-def read_baselines(specs: tuple[str, ...], explainer: Explainer, how: Preprocess | None) -> Any:
-    """Texts stay texts; files are read like inputs."""
-    from igrt.inputs import read
+def read_baselines(
+    specs: Sequence[str], explainer: Explainer, display: Display, options: Mapping[str, Any]
+) -> Any:
+    """Texts stay texts; files are read like inputs, and their columns matched by name.
 
-    known = {s.name: s for s in explainer.inputs}
+    Args:
+        specs: Baselines, as `--baseline` has them.
+        explainer: What they are for.
+        display: What is known of the inputs' columns.
+        options: Of the command: ``preprocess`` and ``seed``.
+    """
+    from igrt.inputs import Background, ordered
+
+    how = read_preprocess(options["preprocess"])
+    names = [s.name for s in explainer.inputs]
     built: list[Any] = []
     for text in specs:
-        name, separator, file = text.partition("=")
-        path = Path(file if separator and name in known else text)
-        if re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not path.is_file():
+        owner, separator, rest = text.partition("=")
+        said = rest if separator and owner in names else text
+        background = Background.named(said)
+        plain = background == Background(background.file)
+        if plain and re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not background.file.is_file():
             built.append(text)
             continue
-        owner, path = _split(text, list(known))
-        array = read(path, known[owner], how).array
-        built.append({owner: array} if len(known) > 1 else array)
+        named = f"{owner}={background.file}" if said != text else str(background.file)
+        tables = {
+            n: ordered(f"`{background.file}`", part, display.features.get(n, ()))
+            for n, part in _read(explainer, named, how).items()
+        }
+        if len(tables) > 1:  # a file for all inputs: those that stay as they are have no baseline
+            moved = _moved(explainer)
+            tables = {n: part for n, part in tables.items() if n in moved}
+        arrays = background.of(tables, options["seed"])
+        built += arrays if len(names) > 1 else [a[names[0]] for a in arrays]
     return built or None
+
+
+def _moved(explainer: Explainer) -> set[str]:
+    """Inputs that a path leads along: the attributed ones, or all floats before an inner tensor."""
+    attributed = {s.name for s in explainer.wrt}
+    if attributed <= {s.name for s in explainer.inputs}:
+        return attributed
+    return {s.name for s in explainer.inputs if s.is_float}
 
 
 def read_target(text: str, labels: tuple[str, ...]) -> Any:

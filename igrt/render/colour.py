@@ -22,6 +22,9 @@ _DARKEST = 0.47
 _HUES = {1: (0.185, 24.0), -1: (0.145, 256.0)}
 """Chroma at full strength and hue in degrees, by sign; the chroma is what sRGB can show there."""
 
+_LINE = 0.75
+"""Lightness of a line without attribution, which shows on white and on black pages."""
+
 NOT_A_NUMBER = (150, 150, 150)
 """Colour of NaN and infinity, which is none of the map."""
 
@@ -78,6 +81,33 @@ def paint(values: Array, top: float) -> Array:
     return np.where(finite, _table()[steps + _RESOLUTION], gray)
 
 
+def traced(values: Array, top: float) -> list[str]:
+    """Colours of lines and dots as ``#rrggbb``: those of the map, but gray where it is white.
+
+    Args:
+        values: Float array [points].
+        top: What `limit` gave.
+    """
+    steps = np.rint(strength(values, top) * _RESOLUTION).astype(np.int64)
+    return ["#" + bytes(c).hex() for c in _table(_LINE)[steps + _RESOLUTION]]
+
+
+def sequence(shares: Array) -> list[str]:
+    """Colours of what has no sign, from yellow at 0 to dark violet at 1; gray for NaN.
+
+    None of them is red or blue, which mean a sign.
+
+    Args:
+        shares: Float array [points], 0 ... 1.
+    """
+    at = np.clip(np.nan_to_num(shares, nan=0.0), 0.0, 1.0)
+    angle = np.deg2rad(95 + 215 * at)
+    lab = np.stack([0.85 - 0.47 * at, 0.12 * np.cos(angle), 0.12 * np.sin(angle)], axis=-1)
+    colours = _oklab_to_srgb(lab)
+    colours[np.isnan(shares)] = NOT_A_NUMBER
+    return ["#" + bytes(c).hex() for c in colours]
+
+
 def hexadecimal(at: float) -> str:
     """Colour of a strength between -1 and 1 as ``#rrggbb``."""
     return "#" + bytes(rgb(at)).hex()
@@ -107,16 +137,20 @@ def luminance(colour: tuple[int, int, int]) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@lru_cache(maxsize=1)
-def _table() -> Array:
-    """Colours of the strengths -1 ... 1, uint8 [2 * _RESOLUTION + 1, 3]."""
+@lru_cache(maxsize=2)
+def _table(lightest: float = 1.0) -> Array:
+    """Colours of the strengths -1 ... 1, uint8 [2 * _RESOLUTION + 1, 3].
+
+    Args:
+        lightest: Lightness of 0.
+    """
     at = np.linspace(0.0, 1.0, _RESOLUTION + 1)
     sides = {}
     for sign, (chroma, hue) in _HUES.items():
         # colours come up faster than darkness, so that weak values are not lost in white
         radius = chroma * at**0.8
         angle = np.deg2rad(hue)
-        lightness = 1 - (1 - _DARKEST) * at
+        lightness = lightest - (lightest - _DARKEST) * at
         lab = np.stack([lightness, radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
         sides[sign] = _oklab_to_srgb(lab)
     return np.concatenate([sides[-1][:0:-1], sides[1]])
@@ -151,5 +185,7 @@ __all__ = [
     "luminance",
     "paint",
     "rgb",
+    "sequence",
     "strength",
+    "traced",
 ]

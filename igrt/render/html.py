@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igrt.errors import InputError
+from igrt.render import swarm, trace, waterfall
 from igrt.render.blocks import blocks, views
+from igrt.render.diagram import html as diagram
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import (
     MEANING,
     caution,
@@ -26,6 +29,7 @@ from igrt.render.markup import address, bar, bar_table, safe, scale, share
 from igrt.render.matrix import html as matrix
 from igrt.render.matrix.view import Matrix
 from igrt.render.page import page
+from igrt.render.signal import Signal
 from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, veil
 from igrt.render.words import html as words
 from igrt.render.words.view import Words
@@ -68,8 +72,9 @@ def document(attribution: Attribution) -> str:
         f"<h1>Attribution</h1>\n<p>{safe(said)}</p>",
         f'<p class="quiet">{safe(MEANING[:1].upper() + MEANING[1:])}.</p>',
         "</header>",
-        _contents(attribution, shown) if len(shown) > 1 else "",
         "<main>",
+        *map(swarm.section, swarm.swarms(attribution)),
+        _contents(attribution, shown) if len(shown) > 1 else "",
         *(_block(attribution, rows) for rows in shown),
         "</main>",
         _record(attribution),
@@ -103,6 +108,8 @@ def _block(attribution: Attribution, rows: tuple[int, ...]) -> str:
         _part(f"view-{rows[0]}-{at}", origin, tensor, drawn)
         for at, (tensor, drawn) in enumerate(views(attribution, rows, side=_SIDE).items())
     ]
+    if len(rows) == 1:
+        parts.insert(0, waterfall.figure(attribution, rows[0]))
     beside = _classes(attribution, rows[0]) if len(rows) == 1 else _outputs(attribution, rows)
     return (
         f'<section aria-labelledby="row-{rows[0]}">\n'
@@ -202,8 +209,10 @@ def _map(drawn: Map) -> str:
 _FIGURES: Mapping[type, Callable[[Any], str]] = {
     Bars: _features,
     Map: _map,
+    Signal: trace.figure,
     Words: words.figure,
     Matrix: matrix.figure,
+    Diagram: diagram.figure,
 }
 """How each kind of view is drawn, but for pictures, which have views of their own."""
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from igrt.render import swarm, trace
 from igrt.render.blocks import blocks, views
 from igrt.render.cells import Paint, bars, cells, fit, left, right
+from igrt.render.diagram import terminal as diagram
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
 from igrt.render.matrix import terminal as matrix
 from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal
 from igrt.render.views import Bars, Map, Picture
 from igrt.render.words import terminal as words
 from igrt.render.words.view import Words
@@ -51,7 +55,10 @@ def text(attribution: Attribution, *, files: Sequence[str] = (), colours: int, w
     lines += _numbers(attribution, width, paint)
     if len(attribution) > _LISTED:
         lines.append(f"and {len(attribution) - _LISTED:,} more rows")
-    found = blocks(attribution)
+    swarms = swarm.swarms(attribution, _FEATURES)
+    for drawn in swarms:
+        lines += ["", paint("strong", fit(drawn.target, width)), *swarm.lines(drawn, width, paint)]
+    found = [] if swarms else blocks(attribution)
     for rows in found[:BLOCKS]:
         details = _details(attribution, rows, width, paint)
         if details:
@@ -95,10 +102,18 @@ def _table(attribution: Attribution, names: tuple[str, ...], width: int) -> list
     origins = [source(attribution, row) for row in rows]
     if any(origins):
         words.insert(0, ["example", *origins])
-    room = (width - sum(cells(column[0]) + 2 for column in numbers)) // len(words) - 1
-    if room < 12:
+    room = width - sum(cells(column[0]) + 2 for column in numbers) - 2 * (len(words) - 1)
+    if room < 12 * len(words):
         return []
-    columns = [_aligned([fit(cell, room) for cell in column], left) for column in words]
+    wide = [max(map(cells, column)) for column in words]
+    # the narrower column leaves its room to the other
+    for left_over, at in enumerate(sorted(range(len(words)), key=wide.__getitem__)):
+        wide[at] = min(wide[at], room // (len(words) - left_over))
+        room -= wide[at]
+    columns = [
+        _aligned([fit(cell, most) for cell in column], left)
+        for column, most in zip(words, wide, strict=True)
+    ]
     return ["  ".join(line).rstrip() for line in zip(*columns, *numbers, strict=True)]
 
 
@@ -145,8 +160,10 @@ _DRAWINGS: Mapping[type, Callable[[Any, int, Paint], list[str]]] = {
     Picture: _nothing,
     Bars: _bars,
     Map: _map,
+    Signal: trace.lines,
     Words: words.lines,
     Matrix: matrix.lines,
+    Diagram: diagram.lines,
 }
 """How each kind of view is drawn."""
 

@@ -60,6 +60,8 @@ class Pieces:
         self.padding: int | None = padding.get(
             "pad_id", next((n for n in named if n is not None), None)
         )
+        # models may lack rows for tokens that were added afterwards and are never used
+        self.size: int | None = self._tokenizer.get_vocab_size(with_added_tokens=False)
         self.pads_left: bool = padding.get("direction") == "Left"
         unknown = model.get("unk_token")
         self._unknown = model.get("unk_id") if unknown is None else self.number(unknown)

@@ -126,6 +126,13 @@ class Source:
 
     def _check_numbers(self) -> None:
         tables = [x.ids for x in self.lookups if x.ids is not None]
+        size = self.text.reads.size
+        if size is not None and tables and size > min(tables):
+            raise InputError(
+                f"the tokenizer does not fit the model: it has {size} tokens, and "
+                f"`{self.spec.name}` looks up one of {min(tables)}",
+                hint="take the tokenizer that the model was trained with",
+            )
         for row, found in enumerate(self.encoded):
             if self._padded(row)[1:] != (0, 0) and self.text.reads.padding is None:
                 raise InputError(

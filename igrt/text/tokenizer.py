@@ -38,6 +38,10 @@ class Tokenizer(Protocol):
         """Number of the token that fills up short texts; None where there is none."""
 
     @property
+    def size(self) -> int | None:
+        """How many tokens a model needs rows for; None where a text may use a part of them."""
+
+    @property
     def pads_left(self) -> bool:
         """Whether padding stands in front of the text rather than behind it."""
 

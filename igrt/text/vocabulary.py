@@ -71,6 +71,11 @@ class Vocabulary:
             ) from None
 
     @property
+    def size(self) -> int | None:
+        """How many tokens a model needs rows for; a text may do with some of the bytes."""
+        return max(self.vocabulary.values()) + 1 if self.vocabulary else None
+
+    @property
     def pads_left(self) -> bool:
         """Whether padding stands in front of the text."""
         return False

@@ -94,13 +94,14 @@ def test_every_shape_can_be_drawn(make, values):
 def test_several_tensors_and_rows_are_stacked(make):
     one = png.draw(make({"a": np.ones((1, 3))})).height
     two = png.draw(make({"a": np.ones((1, 3)), "b": np.ones((1, 3))})).height
-    rows = png.draw(make({"a": np.ones((2, 3))})).height
-    assert one < two < rows
+    rows, more = (png.draw(make({"a": np.ones((n, 3))})).height for n in (2, 3))
+    assert one < two
+    assert rows < more
 
 
 def test_more_rows_than_sixteen_are_left_out(make):
-    sixteen = png.draw(make({"x": np.ones((16, 2))}))
-    more = png.draw(make({"x": np.ones((40, 2))}))
+    sixteen = png.draw(make({"x": np.ones((16, 9, 8))}))
+    more = png.draw(make({"x": np.ones((40, 9, 8))}))
     assert more.size == sixteen.size
     assert np.asarray(more)[-80:].tolist() != np.asarray(sixteen)[-80:].tolist()
 
@@ -151,6 +152,18 @@ def no_system_fonts(monkeypatch):
 )
 def test_letters_that_no_font_has_are_spelled_out(text, drawn):
     assert canvas._drawable(text)[0] == drawn
+
+
+@pytest.mark.usefixtures("no_system_fonts")
+def test_joiners_are_not_spelled_out():
+    assert canvas._drawable("a\u200d\ufe0f日")[0] == "aU+65E5"
+
+
+def test_a_prediction_other_than_the_explained_class_is_named(make):
+    values = {"x": np.ones((1, 2))}
+    same, other = (png.draw(make(values, target=(target,))) for target in (1, 0))
+    left_half = np.s_[100:220, 56:200]
+    assert not np.array_equal(np.asarray(same)[left_half], np.asarray(other)[left_half])
 
 
 def test_shorten_keeps_what_fits():

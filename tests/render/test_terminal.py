@@ -116,7 +116,7 @@ def test_others_are_named(make):
 
 
 def test_many_rows_are_counted(make):
-    shown = plain(make({"x": np.ones((130, 2))}))
+    shown = plain(make({"x": np.ones((130, 9, 8))}))
     assert "and 30 more rows" in shown
     assert shown.count("top classes") == 16
 

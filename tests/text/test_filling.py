@@ -90,7 +90,7 @@ def test_a_model_of_fixed_length_gets_padding_and_a_mask():
 
 def test_padding_may_stand_in_front():
     class Left:
-        padding, pads_left, number, encode = 9, True, PLAIN.number, PLAIN.encode
+        padding, pads_left, size, number, encode = 9, True, None, PLAIN.number, PLAIN.encode
 
     specs = [beside("input_ids", shape=("N", 4)), beside("mask"), beside("position_ids")]
     (part,) = fill(Text("ab", Left()), specs, [WORDS]).parts
@@ -139,7 +139,13 @@ UNFILLED = [
     (Text("ab", PLAIN), [IDS, beside("speaker")], [WORDS], "speaker: int64[N, T] is not made of"),
     (Text("ab", PLAIN), [IDS, beside("mask", shape=("N", 1, "T"))], [WORDS], "is not made of"),
     (Text("ab", PLAIN), [IDS, beside("padding_mask")], [WORDS], "padding_mask: int64[N, T] is not"),
-    (Text("ab", PLAIN), [IDS], [Lookup("input_ids", "w", 3)], "'b' of text 1 is token 3"),
+    (
+        Text("ab", PLAIN),
+        [IDS],
+        [Lookup("input_ids", "w", 7)],
+        "has 8 tokens, and `input_ids` looks",
+    ),
+    (Text("ab", "bytes"), [IDS], [Lookup("input_ids", "w", 98)], "'b' of text 1 is token 98"),
     (Text("ab", PLAIN), [SIZED], [WORDS], "takes 3 tokens and text 1 has 2, but the tokenizer has"),
     (Text("ab", PLAIN), [beside("input_ids", "string")], [WORDS], "takes no token numbers"),
     (Text("ab", PLAIN), [beside("input_ids", shape=("N", 1, "T"))], [WORDS], "takes no token num"),
