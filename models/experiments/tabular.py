@@ -1,6 +1,7 @@
 """Which measurements make a tumour malignant, and how far two baselines and Shapley values agree.
 
     python models/experiments/tabular.py
+    python models/experiments/tabular.py --output docs/pictures
 
 Explains the score "malignant" of the shipped network for sixty patients. Integrated Gradients are
 the Aumann-Shapley values of the features; beside them stand Shapley values for the same baseline,
@@ -18,6 +19,7 @@ import onnxruntime
 
 import igrt
 from igrt.inputs import read_labels
+from igrt.render.png import draw
 
 FOLDER = Path(__file__).resolve().parents[1] / "breast_cancer_mlp"
 MODEL = FOLDER / "breast_cancer_mlp.onnx"
@@ -70,7 +72,7 @@ def apart(first: Array, second: Array) -> float:
     return float(distance.mean())
 
 
-def tell(rows: Array, names: tuple[str, ...], orders: int) -> None:
+def tell(rows: Array, names: tuple[str, ...], orders: int) -> igrt.Attribution:
     """The strongest features for both baselines, and what the orders say."""
     mean = rows.mean(axis=0)
     results = {"the mean": explain(rows, mean, names), "zeros": explain(rows, None, names)}
@@ -93,15 +95,21 @@ def tell(rows: Array, names: tuple[str, ...], orders: int) -> None:
     spent = results["the mean"].evaluations.mean()
     print(f"gradient evaluations of a row: {spent:.0f}; model evaluations of {orders} orders: "
           f"{orders * len(names)}")  # fmt: skip
+    return results["the mean"]
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, help="folder for swarm.png")
     parser.add_argument("--orders", type=int, default=1000, help="orders of the features to try")
     args = parser.parse_args()
     names, rows = read()
-    tell(rows, names, args.orders)
+    result = tell(rows, names, args.orders)
+    if args.output:
+        file = args.output / "swarm.png"
+        draw(result).quantize(128).save(file, optimize=True)
+        print(file)
 
 
 if __name__ == "__main__":
