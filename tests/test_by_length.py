@@ -219,3 +219,23 @@ def test_texts_equal_captum_on_a_padded_batch(baseline):
     for row, expected in enumerate(theirs.detach().numpy()):
         # the bound, in the L1 norm; both compute in float32
         assert np.abs(values[row] - expected).sum() <= 1e-4 * np.abs(expected).sum()
+
+
+# y = (Σ_t table[i_t])², so that the interaction of two tokens is a product of their sums
+SQUARED = ADDITIVE.replace(
+    "t = Tanh(e) y = ReduceSum<keepdims = 0>(t, one)",
+    "s = ReduceSum<keepdims = 0>(e, one) y = Mul(s, s)",
+)
+
+
+def test_interactions_of_a_shorter_text_end_with_it():
+    texts = ["abc", "fa"]
+    result = explain(SQUARED, texts, target=0, method="integrated_hessians")
+    assert result.interactions["e"].shape == (2, 5, 5)
+    for row, text in enumerate(texts):
+        alone = explain(SQUARED, [text], target=0, method="integrated_hessians")
+        gamma, size = alone.interactions["e"][0], len(text) + 2
+        assert gamma.shape == (size, size) and gamma[1, 2] != 0
+        np.testing.assert_allclose(result.interactions["e"][row, :size, :size], gamma, **CLOSE)
+        assert not result.interactions["e"][row, size:].any()
+        assert not result.interactions["e"][row, :, size:].any()

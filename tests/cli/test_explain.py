@@ -500,3 +500,17 @@ def test_conductance_of_an_inner_tensor(run: Run, folder: Path) -> None:
     # the scores are linear in h
     want = np.tanh(np.load("row.npy")[0]) * W[:, 1]
     np.testing.assert_allclose(np.load("a.npz")["h"].reshape(-1), want, **CLOSE)
+
+
+def test_interactions_need_a_smooth_model_or_softplus(run: Run, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "models" / "trec_cnn"
+    out = tmp_path / "pairs.json"
+    given = ("explain", str(folder / "trec_cnn.onnx"), "--method", "integrated_hessians", "-q")
+    given += ("--input", str(folder / "inputs" / "input_ids.npy"))
+    refused = run(*given)
+    assert refused.code == 1
+    assert "`/Relu` (Relu)" in refused.err and "--softplus 10" in refused.err
+    found = run(*given, "--softplus", "20", "-o", str(out), "--json")
+    assert found.code == 0
+    assert found.document["provenance"]["softplus"]["nodes"] == 6
+    assert len(json.loads(out.read_text())["interactions"]) == 1

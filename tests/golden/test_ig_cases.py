@@ -282,6 +282,25 @@ def test_expected_gradients_by_drawing_is_within_its_error():
     assert result.error[0] < 0.01
 
 
+PAIRS = [n for n, case in CASES.items() if "integrated_hessians" in case.get("variants", {})]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_integrated_hessians(name):
+    case = CASES[name]
+    for text in MODELS[name]:
+        result = igrt.explain(
+            build(text),
+            arrays(case["inputs"]),
+            baselines=arrays(case["baselines"]),
+            method="integrated_hessians",
+        )
+        want = case["variants"]["integrated_hessians"]
+        limit = ROUNDING * magnitude(case)
+        np.testing.assert_allclose(result.interactions["x"][0], want, rtol=0, atol=limit)
+        np.testing.assert_allclose(result.values["x"], case["expected"]["x"], rtol=0, atol=limit)
+
+
 def test_a_step_is_refused_rather_than_given_zero():
     with pytest.raises(NoGradientPath, match="Greater_0"):
         igrt.explain(build(MODELS["non_differentiable_step"][0]), np.ones((1, 1), np.float32))
