@@ -231,8 +231,9 @@ def _shifted(
         return fit(emit, value, line.axis, begin, size, fill, line.margin)
     amount = abs(begin) * int(known[1:].prod())
     pads, part = ([amount, 0], [0, -amount]) if begin > 0 else ([0, amount], [amount, _PAST_END])
-    axis = emit.constant([0])
-    flat = emit.pad(emit.reshape(value, [-1]), emit.constant(pads), fill, axis)
+    # not of one axis: ONNX's data propagation takes that for a shape, at 140 bytes a number
+    axis = emit.constant([1])
+    flat = emit.pad(emit.reshape(value, [1, -1]), emit.constant(pads), fill, axis)
     moved = emit.Slice(flat, part[:1], part[1:], axis)
     return emit.reshape_like(moved, value)
 
