@@ -97,6 +97,8 @@ class Integrator:
         self._precision = sessions.resources.precision
         self.staging = True
         """Whether graphs may run in parts; tests and benchmarks compare with when they may not."""
+        self.sharing = True
+        """Whether targets may share points, likewise."""
 
     def plan(self, work: Work, internal_batch_size: int | None) -> Plan:
         """How many rows a run takes; see `Engine.plan`."""
@@ -124,6 +126,7 @@ class Integrator:
             found, rounding = self._with_rounding(work, found, run)
         on_cuda = self._sessions.on_cuda
         facts = {"staged": note, **rounding, **({"cuda": on_cuda} if on_cuda else {})}
+        facts |= {"targets": found.shared} if found.shared else {}
         return Done(found, facts)
 
     def _in_parts(self, work: Work, run: dict[str, Any], planned: Plan) -> Integrals | None:
@@ -132,7 +135,10 @@ class Integrator:
         if not isinstance(scheme, Scheme) or not self.staging or self._precision != "float32":
             return None
         kernels = select("auto")
-        return work.engine.integrals(work.paths, work.owner, scheme, kernels, run, planned)
+        share = self.sharing
+        return work.engine.integrals(
+            work.paths, work.owner, scheme, kernels, run, planned, share=share
+        )
 
     def _whole(self, work: Work, run: dict[str, Any], keep_bytes: int) -> Integrals:
         """The integrals with the whole gradient graph, by whatever the method asks for."""
@@ -143,9 +149,14 @@ class Integrator:
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
         lanes = self._sessions.lanes(engine.gradient)
-        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Scheme):
-            return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
+            share = self.sharing and self._precision == "float32"
+            points, shared = engine.sharing.points(
+                kernels, paths, outputs, scheme, share=share, lanes=lanes, **run
+            )
+            done = stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
+            return replace(done, shared=shared)
+        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Sampling):
             return sample.sample(points, names, scheme, pool=work.pool, keep_bytes=keep_bytes)
         prologue = self._placing.up_to_inner()

@@ -82,12 +82,14 @@ class Integrals:
             the rule gives no estimate.
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
+        shared: How paths on the same line share points, in words; empty where no two are.
     """
 
     values: dict[str, Array]
     error: Array
     evaluations: Array
     chunk: int
+    shared: str = ""
 
     @staticmethod
     def empty(paths: int, shapes: Mapping[str, tuple[int, ...]], chunk: int) -> Integrals:
@@ -111,6 +113,7 @@ class Integrals:
             np.concatenate([b.error for b in blocks]),
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
+            blocks[-1].shared,
         )
 
     def store(self, path: int, values: Sequence[Array], error: float, evaluations: int) -> None:
