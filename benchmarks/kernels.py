@@ -95,13 +95,13 @@ def numpy_refine(
     steps: Array,
 ) -> None:
     """Whole passes; differences in float32, sums by BLAS in its order."""
-    for w, x in zip(weights, (x0, x1, x2), strict=True):
-        mean += w * x
-    for k, (c, (a, b)) in enumerate(zip(factors, ((x0, x1), (x1, x2), (x0, x2)), strict=True)):
+    for k, x in enumerate((x0, x1, x2)):
+        mean += weights[:, k] @ x
+    for k, (a, b) in enumerate(((x0, x1), (x1, x2), (x0, x2))):
         step = b - a
-        variance += c * (step * step)
+        variance += factors[:, k] @ (step * step)
         if k < 2:
-            steps[k] = np.abs(step) @ scale
+            steps[:, k] = np.abs(step) @ scale
 
 
 def cases() -> list[Case]:
@@ -139,13 +139,14 @@ def cases() -> list[Case]:
         mean = rng.standard_normal((jobs, features))
         shape = f"J={jobs} F={features}"
         add("multiply_difference", shape, numpy_multiply_difference, mean, x, b, mean * 0)
-    for features in (150_528, 3_072, 30):
-        x0, x1, x2 = (rng.standard_normal(features, dtype=np.float32) for _ in range(3))
+    for count, features in ((1, 150_528), (5, 3_072), (1, 30), (8, 30)):
+        shape = count, features
+        x0, x1, x2 = (rng.standard_normal(shape, dtype=np.float32) for _ in range(3))
         sums = np.zeros((2, features))
-        three = rng.random((2, 3)) * 1e-9
+        threes = rng.random((2, count, 3)) * 1e-9
         add(
-            *("refine", f"F={features}", numpy_refine, x0, x1, x2, rng.random(features)),
-            *(three[0], three[1], sums[0], sums[1], np.zeros(2)),
+            *("refine", f"M={count} F={features}", numpy_refine, x0, x1, x2, rng.random(features)),
+            *(threes[0], threes[1], sums[0], sums[1], np.zeros((count, 2))),
         )
     return found
 

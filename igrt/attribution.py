@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 
 from igrt.errors import InputError
+from igrt.features import Feature, features_of
 from igrt.selection import Index, written
 from igrt.specs import Array, Display, Token
 
@@ -131,6 +132,14 @@ class Attribution:
             ]
             for r in range(len(self))
         ]
+        named = {
+            name: [
+                {"feature": feature.name, "attribution": per_row(self._of(name, feature))}
+                for feature in features
+            ]
+            for name, values in self.values.items()
+            if (features := features_of(self.display, name, values.shape[-1] if values.ndim else 0))
+        }
         return {
             "method": self.method,
             "rule": self.rule,
@@ -146,10 +155,16 @@ class Attribution:
             "converged": per_row(self.converged),
             "evaluations": per_row(self.evaluations),
             "top": per_row(tops),
+            **({"features": named} if named else {}),
             "provider": self.provider,
             "seconds": round(self.seconds, 6),
             "provenance": dict(self.provenance),
         }
+
+    def _of(self, name: str, feature: Feature) -> Array:
+        """Attribution of a feature in each row, summed over all axes but the last as well."""
+        summed = feature.summed(self.values[name])
+        return np.asarray(summed.reshape(len(self), -1).sum(axis=1))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result in the format of the suffix: `.npz`, `.json`, `.png` or `.html`.
@@ -200,7 +215,12 @@ class Attribution:
         display = Display(
             labels=tuple(shown["labels"]),
             features={n: tuple(f) for n, f in shown["features"].items()},
+            groups={
+                n: {name: tuple(columns) for name, columns in groups.items()}
+                for n, groups in shown["groups"].items()
+            },
             layouts=shown["layouts"],
+            rates=shown["rates"],
             sources=tuple(shown["sources"]),
             tokens={
                 n: tuple(tuple(Token(*token) for token in text) for text in texts)
@@ -222,7 +242,9 @@ class Attribution:
         record["display"] = {
             "labels": self.display.labels,
             "features": dict(self.display.features),
+            "groups": dict(self.display.groups),
             "layouts": dict(self.display.layouts),
+            "rates": dict(self.display.rates),
             "sources": self.display.sources,
             "tokens": {
                 name: [[astuple(token) for token in text] for text in texts]

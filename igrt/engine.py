@@ -24,13 +24,20 @@ from igrt.runtime.plan import Keeping, Plan, plan
 from igrt.runtime.session import Arena, Session
 from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
-from igrt.staged import Staged
+from igrt.staged import ROWS, Staged
 
 _FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
 """Rows of a run of the model alone: as many as the first, unless they take more than the second."""
 
 _ENOUGH = 4
 """Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
+
+_RUN = 1.5e6
+"""What a run takes beside its nodes, as bytes of memory traffic: 0.1 ms. In less than that a tiny
+network is evaluated a few times."""
+
+_AT_ENDS = 3
+"""Runs of prologue and epilogue for each 32 paths: at the input, the baseline, and on the sum."""
 
 
 @final
@@ -279,7 +286,8 @@ class Engine:
         if self.gradient.provider != "CPUExecutionProvider":  # sums stay on the device there
             return None
         staging = self.staging(paths, sums=scheme.tolerance is None)
-        if not staging.pays:
+        evaluations, runs = len(paths) * len(scheme.stages[0].alphas), -(-len(paths) // ROWS)
+        if not staging.pays or evaluations * staging.saves < _AT_ENDS * runs * _RUN:
             return None
         split, model = repr(staging.parts), self.lean.model
         with self._lock:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from numbers import Real
 from typing import Any, final
@@ -19,7 +20,7 @@ from igrt.baselines import Background, Baseline, described
 from igrt.cache import CacheLike
 from igrt.derived import derived
 from igrt.errors import InputError, NonFiniteError
-from igrt.integrating import Integrator, Work, averaged, informed, scheme_of
+from igrt.integrating import Integrator, Work, averaged, informed, over_sets, scheme_of
 from igrt.methods import Method
 from igrt.placing import Placing
 from igrt.quadrature import InnerScheme, Sampling
@@ -231,7 +232,7 @@ class Explainer:
         )
         output = picked.pick(outputs[example])
         of_row = [picked.pick(b_outputs[pool[example, k]]) for k in range(sets)]
-        baseline_output = np.mean(of_row, axis=0)
+        baseline_output = over_sets(np.stack(of_row))
         starts, begin = ends.baselines, pool[example]
         if chosen.factor != "difference":  # the same for every baseline; x - 0 is the factor x
             starts, begin = {n: np.zeros_like(x) for n, x in ends.inputs.items()}, example[:, None]
@@ -293,7 +294,7 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=display,
+            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
         )
 
     def _provenance(self, **options: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -59,7 +60,7 @@ class Work:
     @property
     def keeping(self) -> Keeping:
         """What is known of the paths in work."""
-        sizes = (int(np.prod(x.shape[1:], dtype=np.int64)) for x in self.shown.values())
+        sizes = (prod(x.shape[1:]) for x in self.shown.values())
         scheme, features, paths = self.scheme, max(1, sum(sizes)), len(self.paths)
         if isinstance(scheme, Sampling):
             return sample.keeping(scheme, features, paths)
@@ -204,14 +205,28 @@ def informed(scheme: AnyScheme, engine: Engine, ends: Ends) -> AnyScheme:
     return replace(scheme, smooth=lean.smooth)
 
 
+def over_sets(array: Array) -> Array:
+    """Mean over the first axis; `np.mean` takes five times as long on a small array."""
+    return np.asarray(np.add.reduce(array, axis=0) / len(array))
+
+
 def averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
     """Mean over the baselines; relative error, where errors of the paths may add up."""
-    values = {n: v.reshape(sets, rows, *v.shape[1:]).mean(axis=0) for n, v in found.values.items()}
-    absolute = found.error.reshape(sets, rows).mean(axis=0)
+    values = {n: over_sets(v.reshape(sets, rows, *v.shape[1:])) for n, v in found.values.items()}
+    absolute = over_sets(found.error.reshape(sets, rows))
     norm = sum((np.abs(v.reshape(rows, -1)).sum(axis=1) for v in values.values()), np.zeros(rows))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(absolute == 0, 0.0, absolute / norm)
     return values, relative, found.evaluations.reshape(sets, rows).sum(axis=0)
 
 
-__all__ = ["AnyScheme", "Done", "Integrator", "Work", "averaged", "informed", "scheme_of"]
+__all__ = [
+    "AnyScheme",
+    "Done",
+    "Integrator",
+    "Work",
+    "averaged",
+    "informed",
+    "over_sets",
+    "scheme_of",
+]

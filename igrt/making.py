@@ -13,6 +13,7 @@ import onnx
 
 from igrt.errors import InputError
 from igrt.graph import Graph, learn, load
+from igrt.graph.layout import layouts
 from igrt.graph.load import external_files
 from igrt.graph.normalize import normalize
 from igrt.graph.normalize.bfloat16 import widen_ends
@@ -73,6 +74,7 @@ def explained(model: onnx.ModelProto, *, of: str | None, wrt: Sequence[str] | No
         "of": _listed(found.of),
         "wrt": [_listed(s) for s in found.wrt],
         "inner": inner,
+        "layouts": layouts(graph, [n for n in names if n not in inner]),
         "cut": advice.cut_paths(found.graph, found.found),
         "fed": [s.name for s in Graph(part).inputs],
     }

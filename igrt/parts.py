@@ -60,6 +60,7 @@ class Staging:
         note: The same in words.
         pays: Whether that is worth it.
         parts: The split.
+        saves: What that saves at an evaluation, as bytes of memory traffic.
         rows: Shape of each summed tensor for one example; None where it is not known.
         cut_bytes: Size of what is cut, per example.
     """
@@ -67,6 +68,7 @@ class Staging:
     note: str
     pays: bool
     parts: Parts
+    saves: float
     rows: Mapping[str, Sequence[int] | None]
     cut_bytes: float
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -46,7 +47,7 @@ class Ends:
             return np.broadcast_to(rows, (self.count, self.sets))
         return rows * self.count + np.arange(self.count)[:, np.newaxis]
 
-    @property
+    @cached_property
     def owner(self) -> Array:
         """Example of each baseline, [rows of `baselines`] int64."""
         return np.tile(np.arange(1 if self.common else self.count), self.sets)

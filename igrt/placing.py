@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -117,7 +118,7 @@ class Placing:
                 )
             return self._engine
 
-    @property
+    @cached_property
     def _batching(self) -> Batching:
         """Which inputs have a batch axis: those attributed must, else no row can be told apart."""
         inputs = self._subject.inputs

@@ -112,9 +112,13 @@ class Display:
     Args:
         labels: Names of the classes along the explained output's class axis; empty if unknown.
         features: Names of the features (last axis) per input name, e.g. from a CSV header.
+        groups: Per input name, features that are shown and listed as one, such as the columns of a
+            one-hot encoding: the name of each and the positions of its columns.
         pictures: The original pictures per input name, one uint8 array [height, width, 3] per
             example, cropped and scaled to exactly what the model sees.
-        layouts: ``"NCHW"`` or ``"NHWC"`` per input that is a picture.
+        layouts: What the axes of an input are: ``"NCHW"`` or ``"NHWC"`` for a picture; for a signal
+            a letter per axis with T for time, such as ``"NT"``, ``"NCT"`` or ``"NTC"``.
+        rates: Samples per second of an input that is a signal.
         sources: Where each example came from (file names), for titles.
         tokens: Texts per input or attributed tensor: for every example one token per position of
             the first axis behind the batch.
@@ -122,10 +126,22 @@ class Display:
 
     labels: tuple[str, ...] = ()
     features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     pictures: Mapping[str, tuple[Array, ...]] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     tokens: Mapping[str, tuple[tuple[Token, ...], ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for tensor, groups in self.groups.items():
+            columns = [at for group in groups.values() for at in group]
+            known = len(self.features.get(tensor, ()))
+            if len(set(columns)) < len(columns) or not all(0 <= at < known for at in columns):
+                raise InputError(
+                    f"the groups of `{tensor}` hold a column twice, or one that has no name",
+                    hint="give each group the positions of its columns among `features`",
+                )
 
     def label(self, index: int) -> str:
         """Name of class `index`, or its number where no label is known."""

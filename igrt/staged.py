@@ -21,8 +21,8 @@ from igrt.runtime.stream import integrate
 from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import Array, Feeds
 
-_ROWS = 32
-"""Rows per run of the prologue."""
+ROWS = 32
+"""Rows per run of the prologue and of the epilogue."""
 
 _ENDS_BYTES = 256 << 20
 """Memory for what is cut at the ends of the paths in work; there are blocks where it is more."""
@@ -201,7 +201,7 @@ class _Part:
         self, feeds: Feeds, paths: Paths, whole: Sequence[str], *, several: bool
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Outputs with a row for each row of what is fed, and those that all rows share."""
-        count, step = len(next(iter(feeds.values()))), _ROWS if several else 1
+        count, step = len(next(iter(feeds.values()))), ROWS if several else 1
         parts = []
         for start in range(0, count, step):
             at: slice | int = slice(start, start + step) if paths.batched else start
@@ -235,23 +235,22 @@ class _Pullback:
         self._epilogue, self._paths, self._summed = epilogue, paths, summed
         self._gradients, self._cotangent, self._several = gradients, cotangent, several
 
-    def __call__(self, path: int, sums: Sequence[Array]) -> list[Array]:
-        count = len(sums[0])
-        parts = [slice(0, count)] if self._several else [slice(k, k + 1) for k in range(count)]
-        rows = [self._of(path, [s[part] for s in sums]) for part in parts]
-        return [np.concatenate(found) for found in zip(*rows, strict=True)]
+    def __call__(self, path: Array, sums: Sequence[Array]) -> list[Array]:
+        shape, step = sums[0].shape[:2], ROWS if self._several else 1
+        path = np.repeat(path, shape[1])
+        rows = [s.reshape(len(path), -1) for s in sums]
+        parts = [slice(k, k + step) for k in range(0, len(path), step)]
+        found = [self._of(path[part], [r[part] for r in rows]) for part in parts]
+        return [np.concatenate(f).reshape(*shape, -1) for f in zip(*found, strict=True)]
 
-    def _of(self, path: int, sums: Sequence[Array]) -> list[Array]:
-        paths, count = self._paths, len(sums[0])
+    def _of(self, path: Array, sums: Sequence[Array]) -> list[Array]:
+        """The same in one run, for sums over one path each."""
+        paths, count = self._paths, len(path)
         example = paths.example[path]
-
-        def repeated(array: Array, batched: bool) -> Array:
-            return np.repeat(array[np.newaxis], count, axis=0) if batched else array
-
+        at: Array | int = example if paths.batched else example[0]
         feeds = dict(paths.shared)
-        feeds |= {n: repeated(a[example], paths.batched) for n, a in paths.inputs.items()}
-        feeds |= {n: repeated(a[example], paths.batched) for n, a in paths.others.items()}
-        feeds[self._cotangent] = repeated(paths.cotangents[path], paths.output_batched)
+        feeds |= {n: a[at] for n, a in {**paths.inputs, **paths.others}.items()}
+        feeds[self._cotangent] = paths.cotangents[path if paths.output_batched else path[0]]
         given = {}
         for output, flat in zip(self._summed, sums, strict=True):
             shape = (count, *output.shape) if paths.batched else output.shape
@@ -271,4 +270,4 @@ def _same_infinities(x: Array, b: Array, owner: Array) -> bool:
     return bool(((np.isfinite(at) & np.isfinite(b)) | (at == b)).all())
 
 
-__all__ = ["Staged"]
+__all__ = ["ROWS", "Staged"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,6 +23,7 @@ class Subject:
         inputs: Inputs of the model.
         fed: Names of the inputs of the part.
         inner: Names of those attributed tensors that are no inputs of the model.
+        layouts: What the axes of attributed signals are, as in `Display`.
         cut: Locally constant operators at which gradients end, in words.
     """
 
@@ -33,6 +34,7 @@ class Subject:
     inputs: tuple[TensorSpec, ...]
     fed: frozenset[str]
     inner: list[str]
+    layouts: Mapping[str, str]
     cut: list[str]
 
     @property
@@ -65,6 +67,7 @@ def subject(normal: Derived, of: str | None, wrt: Sequence[str] | None) -> Subje
         inputs=tuple(map(spec_of, known["inputs"])),
         fed=frozenset(known["fed"]),
         inner=known["inner"],
+        layouts=known["layouts"],
         cut=known["cut"],
     )
 

@@ -1,10 +1,10 @@
 """What the kernels require of their arguments, and the errors when they do not get it.
 
 `J` jobs (one input, baseline and target each), `R` rows (one point of one job's path each), `L`
-embedded quadrature rules, `F` features (all axes but the first, flattened), `P` places that
-gradients are kept at, `N` of these, at the nodes of one job, `B` bytes of a row or blocks of a
-grid. Each check works on NumPy and on device arrays; the values in `rows` are read only where that
-costs no transfer from a device.
+embedded quadrature rules, `F` features (all axes but the first, flattened), `M` nodes that are
+brought into a sum, `P` places that gradients are kept at, `N` of these, at the nodes of one job,
+`B` bytes of a row or blocks of a grid. Each check works on NumPy and on device arrays; the values
+in `rows` are read only where that costs no transfer from a device.
 """
 
 from __future__ import annotations
@@ -75,16 +75,17 @@ def check_refine(
     steps: Array,
 ) -> None:
     """Raise TypeError or ValueError unless the arguments fit `refine`."""
-    shape = _sizes("refine", "x0", x0, "F")
+    shape = _sizes("refine", "x0", x0, "MF")
+    count, features = shape
     _require("refine", "x0", x0, shape, FLOATS)
     _require("refine", "x1", x1, shape, (x0.dtype,))
     _require("refine", "x2", x2, shape, (x0.dtype,))
-    _require("refine", "scale", scale, shape, FLOAT64)
-    _require("refine", "weights", weights, (3,), FLOAT64)
-    _require("refine", "factors", factors, (3,), FLOAT64)
-    _require("refine", "mean", mean, shape, FLOAT64, written=True)
-    _require("refine", "variance", variance, shape, FLOAT64, written=True)
-    _require("refine", "steps", steps, (2,), FLOAT64, written=True)
+    _require("refine", "scale", scale, (features,), FLOAT64)
+    _require("refine", "weights", weights, (count, 3), FLOAT64)
+    _require("refine", "factors", factors, (count, 3), FLOAT64)
+    _require("refine", "mean", mean, (features,), FLOAT64, written=True)
+    _require("refine", "variance", variance, (features,), FLOAT64, written=True)
+    _require("refine", "steps", steps, (count, 2), FLOAT64, written=True)
 
 
 def check_take(source: Array, rows: Array, out: Array) -> None:

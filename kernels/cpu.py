@@ -67,7 +67,7 @@ def refine(
     variance: Array,
     steps: Array,
 ) -> None:
-    """Bring three gradients into sum and error; see `igrt.kernels.reference.refine`."""
+    """Bring threes of gradients into sum and error; see `igrt.kernels.reference.refine`."""
     arguments = x0, x1, x2, scale, weights, factors, mean, variance, steps
     if x0.dtype.char not in _COMPILED:
         reference.refine(*arguments)
@@ -188,36 +188,37 @@ def _multiply_difference(mean_gradients, inputs, baselines, out):  # type: ignor
 
 
 def _refine(x0, x1, x2, scale, weights, factors, mean, variance, steps):  # type: ignore[no-untyped-def]  # for Numba
-    features = x0.shape[0]
-    if x1.shape[0] != features or x2.shape[0] != features or scale.shape[0] != features:
+    count, features = x0.shape
+    if x1.shape != x0.shape or x2.shape != x0.shape or scale.shape[0] != features:
         return False
     if mean.shape[0] != features or variance.shape[0] != features:
         return False
-    if weights.shape[0] != 3 or factors.shape[0] != 3 or steps.shape[0] != 2:
+    if weights.shape != (count, 3) or factors.shape != (count, 3) or steps.shape != (count, 2):
         return False
-    w0, w1, w2 = weights[0], weights[1], weights[2]
-    c0, c1, c2 = factors[0], factors[1], factors[2]
-    first = second = 0.0
     # The sums over features have one order, so they cannot be vectorised; in blocks that stay in
     # the first-level cache the rest can.
     block = 1024
-    for low in range(0, features, block):
-        high = min(low + block, features)
-        a, b, c, near = x0[low:high], x1[low:high], x2[low:high], scale[low:high]
-        total, spread = mean[low:high], variance[low:high]
-        for f in range(high - low):
-            p, q, r = np.float64(a[f]), np.float64(b[f]), np.float64(c[f])
-            total[f] += (w0 * p + w1 * q) + w2 * r
-            one, two, both = q - p, r - q, r - p
-            spread[f] += (c0 * (one * one) + c1 * (two * two)) + c2 * (both * both)
-        for f in range(high - low):
-            first += near[f] * abs(np.float64(b[f]) - np.float64(a[f]))
-            second += near[f] * abs(np.float64(c[f]) - np.float64(b[f]))
-    steps[0], steps[1] = first, second
+    for m in range(count):
+        w0, w1, w2 = weights[m, 0], weights[m, 1], weights[m, 2]
+        c0, c1, c2 = factors[m, 0], factors[m, 1], factors[m, 2]
+        first = second = 0.0
+        for low in range(0, features, block):
+            high = min(low + block, features)
+            a, b, c = x0[m, low:high], x1[m, low:high], x2[m, low:high]
+            total, spread, near = mean[low:high], variance[low:high], scale[low:high]
+            for f in range(high - low):
+                p, q, r = np.float64(a[f]), np.float64(b[f]), np.float64(c[f])
+                total[f] += (w0 * p + w1 * q) + w2 * r
+                one, two, both = q - p, r - q, r - p
+                spread[f] += (c0 * (one * one) + c1 * (two * two)) + c2 * (both * both)
+            for f in range(high - low):
+                first += near[f] * abs(np.float64(b[f]) - np.float64(a[f]))
+                second += near[f] * abs(np.float64(c[f]) - np.float64(b[f]))
+        steps[m, 0], steps[m, 1] = first, second
     return True
 
 
 _INTERPOLATE = Lazy(_interpolate, "T2 T2 q1 d1 T2!")
 _ACCUMULATE = Lazy(_accumulate, "d3! T2 q1 d2")
 _MULTIPLY_DIFFERENCE = Lazy(_multiply_difference, "d2 T2 T2 d2!")
-_REFINE = Lazy(_refine, "T1 T1 T1 d1 d1 d1 d1! d1! d1!")
+_REFINE = Lazy(_refine, "T2 T2 T2 d1 d2 d2 d1! d1! d2!")

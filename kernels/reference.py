@@ -9,6 +9,8 @@ without a warning: a non-finite gradient is data here, and its meaning is the ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .contract import (
@@ -25,6 +27,15 @@ __all__ = [
     "multiply_difference",
     "refine",
 ]
+
+_BLOCK = 1 << 15
+"""Features of the rows that share a call into NumPy: a few small ones, of large ones each alone."""
+
+
+def _blocks(rows: int, features: int) -> Iterator[slice]:
+    """Rows, some at a time."""
+    step = max(1, _BLOCK // max(1, features))
+    return (slice(k, k + step) for k in range(0, rows, step))
 
 
 def interpolate(baselines: Array, inputs: Array, rows: Array, alphas: Array, out: Array) -> None:
@@ -56,18 +67,16 @@ def interpolate(baselines: Array, inputs: Array, rows: Array, alphas: Array, out
         IndexError: a row names no job.
     """
     check_interpolate(baselines, inputs, rows, alphas, out)
-    work = np.float64 if inputs.dtype == np.float64 else np.float32
+    work = np.dtype(np.float64 if inputs.dtype == np.float64 else np.float32)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for r, (job, alpha) in enumerate(zip(rows, alphas, strict=True)):
-            b, x = baselines[job], inputs[job]
-            if alpha == 0.0:
-                out[r] = b
-            elif alpha == 1.0:
-                out[r] = x
-            else:
-                wide = b.astype(work, copy=False)
-                point = wide + work(alpha) * (x.astype(work, copy=False) - wide)
-                out[r] = np.where(x == b, wide, point)
+        for part in _blocks(*out.shape):
+            b, x = baselines[rows[part]], inputs[rows[part]]
+            wide, alpha = b.astype(work, copy=False), alphas[part, np.newaxis].astype(work)
+            point = wide + alpha * (x.astype(work, copy=False) - wide)
+            out[part] = np.where(x == b, wide, point)
+        for end, of_jobs in ((0.0, baselines), (1.0, inputs)):
+            at = np.flatnonzero(alphas == end)
+            out[at] = of_jobs[rows[at]]
 
 
 def accumulate(sums: Array, gradients: Array, rows: Array, weights: Array) -> None:
@@ -94,11 +103,13 @@ def accumulate(sums: Array, gradients: Array, rows: Array, weights: Array) -> No
     """
     check_accumulate(sums, gradients, rows, weights)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for r, job in enumerate(rows):
-            gradient = gradients[r].astype(np.float64, copy=False)
-            for rule, weight in enumerate(weights[:, r]):
-                if weight != 0.0:
-                    sums[job, rule] += weight * gradient
+        for part in _blocks(*gradients.shape):
+            wide = gradients[part].astype(np.float64, copy=False)
+            for rule, of_rows in enumerate(weights[:, part]):
+                products = of_rows[:, np.newaxis] * wide
+                for job, weight, product in zip(rows[part], of_rows, products, strict=True):
+                    if weight != 0.0:
+                        sums[job, rule] += product
 
 
 def multiply_difference(mean_gradients: Array, inputs: Array, baselines: Array, out: Array) -> None:
@@ -138,27 +149,29 @@ def refine(
     variance: Array,
     steps: Array,
 ) -> None:
-    """Bring three neighbouring gradients of a path into its trapezoidal sum and its error.
+    """Bring threes of neighbouring gradients of a path into its trapezoidal sum and its error.
+
+    For each of M threes, one after the other,
 
     mean[f] += w0 x0 + w1 x1 + w2 x2
     variance[f] += c0 (x1 - x0)² + c1 (x2 - x1)² + c2 (x2 - x0)²
     steps = Σ_f scale[f] |x1 - x0|, Σ_f scale[f] |x2 - x1|
 
-    with (w0, w1, w2) the weights and (c0, c1, c2) the factors, in float64. Sums are added up from
-    left to right, products before, so that the result does not depend on the implementation. A
-    node between two others replaces what their gap contributed, so weights and factors may be
-    negative.
+    with (w0, w1, w2) its weights and (c0, c1, c2) its factors, in float64. Sums are added up from
+    left to right, products before, so that the result does not depend on the implementation, nor on
+    how many come in one call. A node between two others replaces what their gap contributed, so
+    weights and factors may be negative.
 
     Args:
-        x0: float16, float32 or float64 array [F], and `x1`, `x2` arrays [F] of the same type.
-        x1: the second gradient.
+        x0: float16, float32 or float64 array [M, F], and `x1`, `x2` arrays [M, F] of its type.
+        x1: the second gradient of each three.
         x2: the third one; may be the same as another.
         scale: float64 array [F].
-        weights: float64 array [3].
-        factors: float64 array [3].
+        weights: float64 array [M, 3].
+        factors: float64 array [M, 3].
         mean: float64 array [F], added to.
         variance: float64 array [F], added to.
-        steps: float64 array [2], overwritten.
+        steps: float64 array [M, 2], overwritten.
 
     Raises:
         TypeError: an element type is none of the above.
@@ -166,10 +179,13 @@ def refine(
     """
     check_refine(x0, x1, x2, scale, weights, factors, mean, variance, steps)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        a, b, c = (x.astype(np.float64) for x in (x0, x1, x2))
-        mean += weights[0] * a + weights[1] * b + weights[2] * c
-        one, two, both = b - a, c - b, c - a
-        variance += factors[0] * (one * one) + factors[1] * (two * two) + factors[2] * (both * both)
-        for k, step in enumerate((one, two)):
-            # one after the other; np.sum adds in pairs
-            steps[k] = np.cumsum(scale * np.abs(step))[-1] if len(step) else 0.0
+        for three, w, of, to in zip(
+            zip(x0, x1, x2, strict=True), weights, factors, steps, strict=True
+        ):
+            a, b, c = (x.astype(np.float64) for x in three)
+            mean += w[0] * a + w[1] * b + w[2] * c
+            one, two, both = b - a, c - b, c - a
+            variance += of[0] * (one * one) + of[1] * (two * two) + of[2] * (both * both)
+            for k, step in enumerate((one, two)):
+                # one after the other; np.sum adds in pairs
+                to[k] = np.cumsum(scale * np.abs(step))[-1] if len(step) else 0.0

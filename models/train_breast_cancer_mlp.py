@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 NAME = "breast_cancer_mlp"
 SAMPLES = 3  # rows of each class
+BACKGROUND = 60  # rows of the training data
 DATASET = {
     "name": "scikit-learn breast cancer (`load_breast_cancer`)",
     "source": "UCI Breast Cancer Wisconsin (Diagnostic), Wolberg, Mangasarian, Street 1995",
@@ -51,6 +52,13 @@ def write_samples(split: datasets.Split) -> list[dict[str, object]]:
     ]
 
 
+def write_background(split: datasets.Split) -> None:
+    """The first training rows, which are in no order, as a table of what is typical."""
+    rows = split.feeds["features"][:BACKGROUND]
+    file = common.ROOT / NAME / "inputs" / "background.csv"
+    common.write_table(file, datasets.breast_cancer_features(), rows)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -63,6 +71,7 @@ def main() -> None:
         NAME, network, {"features": ["batch"]}, {"features": test.feeds["features"][:2]}
     )
     samples = write_samples(test)
+    write_background(data)
     describe.record(
         NAME,
         made_with=export.MADE_WITH,

@@ -20,7 +20,8 @@ ALLOWED = {
     "parts": set(),
     "making": {"graph", "parts", "source", "stage", "vjp"},
     "derived": {"cache", "graph", "making", "source"},
-    "attribution": {"render", "selection"},
+    "features": set(),
+    "attribution": {"features", "render", "selection"},
     "baselines": set(),
     "selection": {"inputs"},
     "targets": {"selection"},
@@ -61,7 +62,7 @@ ALLOWED = {
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
-    "render": {"attribution"},
+    "render": {"attribution", "features", "selection"},
     "verify": {
         *(
             "apart",

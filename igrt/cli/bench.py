@@ -20,7 +20,6 @@ from igrt.cli.options import (
     inputs_option,
     read_baselines,
     read_inputs,
-    read_preprocess,
     read_target,
     seed_option,
     tolerance_option,
@@ -94,22 +93,18 @@ def bench(model: Path, inputs: tuple[str, ...], **options: Any) -> None:
 
 def _given(model: Path, inputs: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     """Inputs, target and baseline as `measure` takes them; the model is read only for files."""
-    how = read_preprocess(options["preprocess"])
     if not inputs and not options["baseline"]:
         return {"target": read_target(options["target"], ())}
     from igrt.explainer import Explainer
+    from igrt.specs import Display
 
     explainer = Explainer(model, of=options["of"], wrt=list(options["wrt"]) or None)
-    feeds = None
-    labels: tuple[str, ...] = ()
-    if inputs:
-        feeds, display = read_inputs(explainer, inputs, how, options["labels"])
-        labels = display.labels
+    feeds, display = read_inputs(explainer, inputs, options) if inputs else (None, Display())
     specs = (options["baseline"],) if options["baseline"] else ()
     return {
         "inputs": feeds,
-        "target": read_target(options["target"], labels),
-        "baselines": read_baselines(specs, explainer, how),
+        "target": read_target(options["target"], display.labels),
+        "baselines": read_baselines(specs, explainer, display, options),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    GROUPS,
     JSON,
     LABELS,
     METHOD,
@@ -27,7 +28,6 @@ from igrt.cli.options import (
     output_option,
     read_baselines,
     read_inputs,
-    read_preprocess,
     read_target,
     seed_option,
     tolerance_option,
@@ -36,6 +36,7 @@ from igrt.cli.report import ProgressLine, complain, print_json
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
+    from igrt.specs import Display
 
 _STRICT = 1e-2
 """Limit of `--strict` for a fixed number of steps, where there is no tolerance to hold it to."""
@@ -53,9 +54,11 @@ _STRICT = 1e-2
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; again to average. For "
-    "expected_gradients a file has one baseline in each row.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; of a background file "
+    "mean:FILE or N rows, sample:N:FILE; again to average. For expected_gradients a file has one "
+    "baseline in each row.",
 )
+@GROUPS
 @METHOD
 @click.option(
     "--steps",
@@ -78,7 +81,7 @@ _STRICT = 1e-2
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
-@seed_option("Seed of methods that draw at random.")
+@seed_option("Seed of methods and baselines that are drawn at random.")
 @output_option("Write .png, .html, .json or .npz; again for more.")
 @click.option(
     "--no-cache", is_flag=True, help="Make the gradient graph anew; `igrt doctor` shows the cache."
@@ -93,7 +96,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
     """  # noqa: D301
-    read = [*inputs, *options["baselines"], str(options["labels"] or "")]
+    read = [*inputs, *options["baselines"], str(options["labels"] or ""), options["groups"] or ""]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer
@@ -108,13 +111,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         precision=options["precision"],
         cache=not options["no_cache"],
     )
-    how = read_preprocess(options["preprocess"])
-    feeds, display = read_inputs(explainer, inputs, how, options["labels"])
+    feeds, display = read_inputs(explainer, inputs, options)
+    _say_what_was_read(display)
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
             feeds,
-            baselines=read_baselines(options["baselines"], explainer, how),
+            baselines=read_baselines(options["baselines"], explainer, display, options),
             target=read_target(options["target"], display.labels),
             method=options["method"],
             n_steps=options["steps"],
@@ -137,16 +140,33 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     return _verdict(result, strict=options["strict"])
 
 
+def _say_what_was_read(display: Display) -> None:
+    """What the user cannot see in the files: groups that were found, and rates of sound."""
+    for name, rate in display.rates.items():
+        complain(
+            "note",
+            f"`{name}` is sound with {rate:,.0f} samples a second",
+            "the model is given the samples as they are: resample them if it wants another rate",
+        )
+    listed = [
+        f"{name} ({len(columns)} columns)"
+        for groups in display.groups.values()
+        for name, columns in groups.items()
+    ]
+    if listed:
+        complain("note", f"shown as one feature each: {', '.join(listed)}")
+
+
 def _print_table(result: Attribution, written: list[Path]) -> None:
     import os
 
-    from igrt.render import terminal
+    from igrt.render import cells, terminal
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colours = cells.colours(os.environ) if sys.stdout.isatty() else 0
     width = shutil.get_terminal_size((100, 24)).columns
     click.echo(
-        terminal.text(result, files=[str(w) for w in written], colour=colour, width=width),
-        color=colour,
+        terminal.text(result, files=[str(w) for w in written], colours=colours, width=width),
+        color=bool(colours),
     )
 
 

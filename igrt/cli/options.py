@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from igrt.errors import InputError
 
 if TYPE_CHECKING:
     from igrt.explainer import Explainer
-    from igrt.inputs import Preprocess
+    from igrt.inputs import Loaded, Preprocess
     from igrt.specs import Array, Display
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -29,7 +29,7 @@ def inputs_option(*, required: bool) -> Option:
         multiple=True,
         metavar="[NAME=]FILE",
         required=required,
-        help="Input file: .npy .npz .png .jpg .json .csv; again for more inputs or examples"
+        help="Input file: .npy .npz .png .jpg .json .csv .wav; again for more inputs or examples"
         f"{without}.",
     )
 
@@ -44,6 +44,12 @@ LABELS = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Names of the classes: text, one per line, or JSON.",
+)
+GROUPS = click.option(
+    "--groups",
+    metavar="auto|FILE",
+    help="Show columns of a table as one feature, their sum: auto finds one-hot columns by names "
+    'such as colour_red; a .toml or .json file says colour = ["colour_red", ...] or "colour_*".',
 )
 TARGET = click.option(
     "--target",
@@ -148,30 +154,52 @@ def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> No
 
 
 def read_inputs(
-    explainer: Explainer, inputs: tuple[str, ...], how: Preprocess | None, labels: Path | None
+    explainer: Explainer, inputs: tuple[str, ...], options: Mapping[str, Any]
 ) -> tuple[dict[str, Array], Display]:
-    """The arrays of all inputs by name, and what to show beside the numbers."""
-    from igrt.inputs import join, read, read_labels
+    """The arrays of all inputs by name, and what to show beside the numbers.
+
+    Args:
+        explainer: What the inputs are for.
+        inputs: Files, as `--input` has them.
+        options: Of the command: ``preprocess``, ``labels`` and, where it has it, ``groups``.
+    """
+    from igrt.inputs import join, read_groups, read_labels
     from igrt.specs import Display
 
-    specs = {s.name: s for s in explainer.inputs}
-    loaded: dict[str, list[Any]] = {}
+    how = read_preprocess(options["preprocess"])
+    loaded: dict[str, list[Loaded]] = {}
     for text in inputs:
-        name, path = _split(text, list(specs))
-        loaded.setdefault(name, []).append(read(path, specs[name], how))
+        for name, part in _read(explainer, text, how).items():
+            loaded.setdefault(name, []).append(part)
     joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
+    groups = options.get("groups")
     display = Display(
-        labels=read_labels(labels) if labels else (),
+        labels=read_labels(options["labels"]) if options["labels"] else (),
         features={n: part.features for n, part in joined.items() if part.features},
+        groups=read_groups(groups, joined) if groups else {},
         pictures={n: part.pictures for n, part in joined.items() if part.pictures},
         layouts={n: part.layout for n, part in joined.items() if part.layout},
+        rates={n: part.rate for n, part in joined.items() if part.rate},
         sources=next(iter(joined.values())).sources,
     )
     return {n: part.array for n, part in joined.items()}, display
 
 
-def _split(text: str, names: list[str]) -> tuple[str, Path]:
-    """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found."""
+def _read(explainer: Explainer, text: str, how: Preprocess | None) -> dict[str, Loaded]:
+    """What `[NAME=]FILE` holds, for one input or, by the names in it, for all of them."""
+    from igrt.inputs import read, read_all
+
+    name, path = _split(text, [s.name for s in explainer.inputs])
+    if name is None:
+        return read_all(path, explainer.inputs)
+    return {name: read(path, next(s for s in explainer.inputs if s.name == name), how)}
+
+
+def _split(text: str, names: list[str]) -> tuple[str | None, Path]:
+    """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found.
+
+    The name is None for a file that is for several inputs.
+    """
     from igrt.errors import did_you_mean
 
     name, separator, file = text.partition("=")
@@ -179,12 +207,7 @@ def _split(text: str, names: list[str]) -> tuple[str, Path]:
         return name, Path(file)
     if separator and not Path(text).exists():
         raise InputError(f"the model has no input `{name}`", hint=did_you_mean(name, names))
-    if len(names) != 1:
-        raise InputError(
-            f"the model has {len(names)} inputs: which one is {text}?",
-            hint=f"write --input NAME={text} with one of {', '.join(names[:8])}",
-        )
-    return names[0], Path(text)
+    return names[0] if len(names) == 1 else None, Path(text)
 
 
 def read_preprocess(text: str | None) -> Preprocess | None:
@@ -194,22 +217,49 @@ def read_preprocess(text: str | None) -> Preprocess | None:
     return None if text is None else Preprocess.named(text)
 
 
-def read_baselines(specs: tuple[str, ...], explainer: Explainer, how: Preprocess | None) -> Any:
-    """Texts stay texts; files are read like inputs."""
-    from igrt.inputs import read
+def read_baselines(
+    specs: Sequence[str], explainer: Explainer, display: Display, options: Mapping[str, Any]
+) -> Any:
+    """Texts stay texts; files are read like inputs, and their columns matched by name.
 
-    known = {s.name: s for s in explainer.inputs}
+    Args:
+        specs: Baselines, as `--baseline` has them.
+        explainer: What they are for.
+        display: What is known of the inputs' columns.
+        options: Of the command: ``preprocess`` and ``seed``.
+    """
+    from igrt.inputs import Background, ordered
+
+    how = read_preprocess(options["preprocess"])
+    names = [s.name for s in explainer.inputs]
     built: list[Any] = []
     for text in specs:
-        name, separator, file = text.partition("=")
-        path = Path(file if separator and name in known else text)
-        if re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not path.is_file():
+        owner, separator, rest = text.partition("=")
+        said = rest if separator and owner in names else text
+        background = Background.named(said)
+        plain = background == Background(background.file)
+        if plain and re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not background.file.is_file():
             built.append(text)
             continue
-        owner, path = _split(text, list(known))
-        array = read(path, known[owner], how).array
-        built.append({owner: array} if len(known) > 1 else array)
+        named = f"{owner}={background.file}" if said != text else str(background.file)
+        tables = {
+            n: ordered(f"`{background.file}`", part, display.features.get(n, ()))
+            for n, part in _read(explainer, named, how).items()
+        }
+        if len(tables) > 1:  # a file for all inputs: those that stay as they are have no baseline
+            moved = _moved(explainer)
+            tables = {n: part for n, part in tables.items() if n in moved}
+        arrays = background.of(tables, options["seed"])
+        built += arrays if len(names) > 1 else [a[names[0]] for a in arrays]
     return built or None
+
+
+def _moved(explainer: Explainer) -> set[str]:
+    """Inputs that a path leads along: the attributed ones, or all floats before an inner tensor."""
+    attributed = {s.name for s in explainer.wrt}
+    if attributed <= {s.name for s in explainer.inputs}:
+        return attributed
+    return {s.name for s in explainer.inputs if s.is_float}
 
 
 def read_target(text: str, labels: tuple[str, ...]) -> Any:

@@ -25,7 +25,6 @@ from igrt.cli.options import (
     output_option,
     read_baselines,
     read_inputs,
-    read_preprocess,
     read_target,
     seed_option,
     tolerance_option,
@@ -46,7 +45,8 @@ if TYPE_CHECKING:
     "--baseline",
     "-b",
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED, a file, or of a background file "
+    "mean:FILE or sample:N:FILE.",
 )
 @METHOD
 @tolerance_option("Relative error of the attributions, and limit of the axioms.")
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 @PROVIDER
 @QUANTISED
 @THREADS
-@seed_option("Seed of directions, probes and drawn inputs.")
+@seed_option("Seed of directions, probes, and drawn inputs and baselines.")
 @output_option("Write .html or .json; again for more.")
 @JSON
 @QUIET
@@ -116,26 +116,24 @@ def verify(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opti
 def _given(model: Path, inputs: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     """Inputs, target and baseline as `verify` takes them."""
     from igrt.explainer import Explainer
+    from igrt.specs import Display
 
     explainer = Explainer(
         model, of=options["of"], wrt=list(options["wrt"]) or None, quantised=options["quantised"]
     )
-    how = read_preprocess(options["preprocess"])
-    labels: tuple[str, ...] = ()
-    feeds, layouts = None, {}
+    feeds, display = None, Display()
     if inputs:
-        feeds, display = read_inputs(explainer, inputs, how, options["labels"])
-        labels, layouts = display.labels, dict(display.layouts)
+        feeds, display = read_inputs(explainer, inputs, options)
     elif options["labels"]:
         from igrt.inputs import read_labels
 
-        labels = read_labels(options["labels"])
+        display = Display(labels=read_labels(options["labels"]))
     specs = (options["baseline"],) if options["baseline"] else ()
     return {
         "inputs": feeds,
-        "layouts": layouts,
-        "target": read_target(options["target"], labels),
-        "baselines": read_baselines(specs, explainer, how),
+        "layouts": dict(display.layouts),
+        "target": read_target(options["target"], display.labels),
+        "baselines": read_baselines(specs, explainer, display, options),
     }
 
 

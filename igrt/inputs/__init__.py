@@ -1,16 +1,22 @@
 """Files to arrays: pictures, tables, arrays and labels; a leaf that knows no other layer."""
 
-from igrt.inputs.files import SUFFIXES, Loaded, join, read
+from igrt.inputs.background import Background, ordered
+from igrt.inputs.files import SUFFIXES, Loaded, join, read, read_all
+from igrt.inputs.groups import read_groups
 from igrt.inputs.labels import find_label, read_labels
 from igrt.inputs.preprocess import PRESETS, Preprocess
 
 __all__ = [
     "PRESETS",
     "SUFFIXES",
+    "Background",
     "Loaded",
     "Preprocess",
     "find_label",
     "join",
+    "ordered",
     "read",
+    "read_all",
+    "read_groups",
     "read_labels",
 ]

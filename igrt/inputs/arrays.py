@@ -69,6 +69,20 @@ def read_npz(path: Path, spec: TensorSpec) -> Array:
         raise _damaged(shown, ".npz", error) from None
 
 
+def npz_names(path: Path) -> list[str]:
+    """Names of the arrays in a `.npz` file.
+
+    Raises:
+        InputError: If it is no intact archive.
+    """
+    check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise _damaged(f"`{printable_path(path)}`", ".npz", error) from None
+
+
 def _choose(shown: str, names: list[str], spec: TensorSpec) -> str:
     if spec.name in names:
         return spec.name
@@ -198,4 +212,4 @@ def _numbers(shown: str, level: list[Any], kinds: set[type]) -> Array:
     raise InputError(f"{shown} holds a number that is too large")
 
 
-__all__ = ["ARRAY_LIMIT", "parse_json", "read_json", "read_npy", "read_npz"]
+__all__ = ["ARRAY_LIMIT", "npz_names", "parse_json", "read_json", "read_npy", "read_npz"]

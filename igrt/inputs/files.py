@@ -11,18 +11,19 @@ from typing import final
 import numpy as np
 
 from igrt.errors import InputError
-from igrt.inputs.arrays import read_json, read_npy, read_npz
+from igrt.inputs.arrays import npz_names, read_json, read_npy, read_npz
 from igrt.inputs.conform import conform
 from igrt.inputs.pictures import read_picture
 from igrt.inputs.preprocess import Preprocess
 from igrt.inputs.regular import check_regular, printable_path
+from igrt.inputs.sound import read_wav
 from igrt.inputs.suggest import did_you_mean
-from igrt.inputs.tables import read_csv
+from igrt.inputs.tables import read_columns, read_csv
 from igrt.specs import Array, TensorSpec
 
 _ARRAYS = {".npy": read_npy, ".npz": read_npz, ".json": read_json}
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
-SUFFIXES = (*_ARRAYS, ".csv", *_PICTURES)
+SUFFIXES = (*_ARRAYS, ".csv", ".wav", *_PICTURES)
 """Suffixes of the files that `read` reads."""
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -37,7 +38,8 @@ class Loaded:
         array: The tensor, in the model's element type and with its batch axis.
         features: Names along the last axis, from a table's header; empty if unknown.
         pictures: What the model sees of each picture, uint8 [height, width, 3]; empty for others.
-        layout: ``NCHW`` or ``NHWC`` for pictures; empty for others.
+        layout: ``NCHW`` or ``NHWC`` for pictures, ``NT``, ``NCT`` or ``NTC`` for sound; else empty.
+        rate: Samples per second of sound; 0 for others.
         sources: Where each example came from, one per entry of axis 0.
     """
 
@@ -45,6 +47,7 @@ class Loaded:
     features: tuple[str, ...] = ()
     pictures: tuple[Array, ...] = ()
     layout: str = ""
+    rate: float = 0.0
     sources: tuple[str, ...] = ()
 
 
@@ -54,7 +57,7 @@ def read(
     """The array in a file, by its suffix, made to fit `spec`.
 
     Args:
-        path: A `.npy`, `.npz`, `.json` or `.csv` file, or a picture.
+        path: A `.npy`, `.npz`, `.json` or `.csv` file, a picture, or sound in a `.wav` file.
         spec: The tensor of the model that it is for.
         preprocess: How pictures become tensors; other files hold the model's own numbers.
 
@@ -67,6 +70,10 @@ def read(
     if suffix in _PICTURES:
         array, seen, layout = read_picture(path, spec, preprocess)
         return Loaded(array, pictures=(seen,), layout=layout, sources=_sources(path, 1))
+    if suffix == ".wav":
+        sound, rate, layout = read_wav(path, spec)
+        array = conform(f"`{printable_path(path)}`", sound, spec)
+        return Loaded(array, layout=layout, rate=rate, sources=_sources(path, 1))
     features: tuple[str, ...] = ()
     if suffix in _ARRAYS:
         raw = _ARRAYS[suffix](path, spec)
@@ -75,9 +82,38 @@ def read(
     else:
         raise _unknown(path, suffix)
     array = conform(f"`{printable_path(path)}`", raw, spec)
-    if array.shape[-1:] != (len(features),):
-        features = ()
-    return Loaded(array, features, sources=_sources(path, len(array) if array.ndim > 1 else 1))
+    return _loaded(path, array, features if array.shape[-1:] == (len(features),) else ())
+
+
+def read_all(path: str | os.PathLike[str], specs: Sequence[TensorSpec]) -> dict[str, Loaded]:
+    """One file for several tensors: columns of a table, or arrays of an archive, by their names.
+
+    Args:
+        path: A `.csv` file with one column for each tensor, or a `.npz` file with one array for
+            each; what it has beside them is left out.
+        specs: The tensors.
+
+    Raises:
+        InputError: If the file is neither, lacks a tensor, or does not fit.
+    """
+    path = Path(path)
+    shown = printable_path(path)
+    check_regular(path)
+    if path.suffix.lower() == ".csv":
+        columns = read_columns(path, specs)
+        return {
+            s.name: _loaded(path, conform(f"`{shown}`, column `{s.name}`", columns[s.name], s))
+            for s in specs
+        }
+    held = npz_names(path) if path.suffix.lower() == ".npz" else []
+    missing = [s.name for s in specs if s.name not in held]
+    if missing:
+        raise InputError(
+            f"the model has {len(specs)} inputs: which one is {shown}?",
+            hint=f"write --input NAME={shown} with one of {', '.join(s.name for s in specs[:8])}"
+            + ("" if not held else f"; the archive lacks `{missing[0]}`"),
+        )
+    return {s.name: read(path, s) for s in specs}
 
 
 def join(parts: Sequence[Loaded]) -> Loaded:
@@ -93,6 +129,12 @@ def join(parts: Sequence[Loaded]) -> Loaded:
                 f"`{part.sources[0]}` does not fit in a batch with `{first.sources[0]}`:"
                 f" {list(part.array.shape[1:])} and {list(first.array.shape[1:])} per example"
             )
+        if part.rate != first.rate:
+            raise InputError(
+                f"`{part.sources[0]}` and `{first.sources[0]}` have {part.rate:,.0f} and"
+                f" {first.rate:,.0f} samples a second",
+                hint="resample one of them",
+            )
         if (part.layout, part.features) != (first.layout, first.features):
             raise InputError(
                 f"`{part.sources[0]}` and `{first.sources[0]}` are different kinds of input",
@@ -103,8 +145,13 @@ def join(parts: Sequence[Loaded]) -> Loaded:
         first.features,
         tuple(picture for part in parts for picture in part.pictures),
         first.layout,
+        first.rate,
         tuple(source for part in parts for source in part.sources),
     )
+
+
+def _loaded(path: Path, array: Array, features: tuple[str, ...] = ()) -> Loaded:
+    return Loaded(array, features, sources=_sources(path, len(array) if array.ndim > 1 else 1))
 
 
 def _sources(path: Path, count: int) -> tuple[str, ...]:
@@ -120,4 +167,4 @@ def _unknown(path: Path, suffix: str) -> InputError:
     return InputError(f"cannot tell what `{printable_path(path)}` holds: {said}", hint=hint)
 
 
-__all__ = ["SUFFIXES", "Loaded", "join", "read"]
+__all__ = ["SUFFIXES", "Loaded", "join", "read", "read_all"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from array import array as Buffer
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from igrt.errors import InputError
 from igrt.inputs.conform import fit_shape
 from igrt.inputs.regular import printable_path, read_text
+from igrt.inputs.suggest import did_you_mean
 from igrt.specs import Array, TensorSpec
 
 _DELIMITERS = "\t;,"
@@ -19,6 +22,57 @@ _DELIMITERS = "\t;,"
 
 _LOOK = 20
 """Rows looked at to find the delimiter."""
+
+
+def read_columns(path: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """A table as the inputs of a model that takes each column as an input of its own.
+
+    Pipelines of scikit-learn that were fitted on a data frame are exported so. Columns belong to
+    inputs by their names; others are left out.
+
+    Args:
+        path: A table with a header.
+        specs: Inputs of one number or text per example.
+
+    Raises:
+        InputError: If a column is missing, twice there, or does not fit its input.
+    """
+    shown = f"`{printable_path(path)}`"
+    wide = [s for s in specs if s.rank not in (1, 2) or (s.shape or (0,))[1:] not in ((), (1,))]
+    if wide:
+        raise InputError(
+            f"{shown} is a table for a model with one input per column, but `{wide[0]}` takes more",
+            hint=f"give each input a file of its own: --input {wide[0].name}=FILE",
+        )
+    text = read_text(path)
+    rows = _rows(shown, text, _delimiter(text))
+    names = tuple(cell.strip() for cell in rows[0][1])
+    for line, cells in rows[1:]:
+        _check_length(shown, line, len(cells), len(names))
+    if not rows[1:]:
+        raise InputError(f"{shown} has a header and no rows")
+    return {s.name: _column(shown, names, rows[1:], s) for s in specs}
+
+
+def _column(
+    shown: str, names: tuple[str, ...], rows: list[tuple[int, list[str]]], spec: TensorSpec
+) -> Array:
+    places = [at for at, name in enumerate(names) if name == spec.name] or [
+        # exporters write `a b` as `a_b`
+        at
+        for at, name in enumerate(names)
+        if re.sub(r"\W", "_", name) == spec.name
+    ]
+    if len(places) != 1:
+        raise InputError(
+            f"{shown} has {'two columns' if places else 'no column'} for the input `{spec.name}`",
+            hint="" if places else did_you_mean(spec.name, names, "name columns like the inputs"),
+        )
+    at = places[0]
+    if spec.dtype == "string":
+        return np.array([cells[at].strip() for _, cells in rows], dtype=np.str_)[:, np.newaxis]
+    numbers = [_number(shown, line, at, names, cells[at]) for line, cells in rows]
+    return np.array(numbers)[:, np.newaxis]
 
 
 def read_csv(path: Path, spec: TensorSpec) -> tuple[Array, tuple[str, ...]]:
@@ -46,11 +100,7 @@ def read_csv(path: Path, spec: TensorSpec) -> tuple[Array, tuple[str, ...]]:
     _check_width(shown, len(rows[0][1]), names, spec)
     numbers = Buffer("d")
     for line, cells in rows:
-        if len(cells) != len(rows[0][1]):
-            raise InputError(
-                f"{shown}, line {line}: {len(cells)} columns,"
-                f" where the first row has {len(rows[0][1])}"
-            )
+        _check_length(shown, line, len(cells), len(rows[0][1]))
         for column, cell in enumerate(cells):
             numbers.append(_number(shown, line, column, names, cell))
     values: Array = np.frombuffer(numbers, dtype=np.float64).reshape(len(rows), -1)
@@ -58,6 +108,11 @@ def read_csv(path: Path, spec: TensorSpec) -> tuple[Array, tuple[str, ...]]:
         values = values.reshape(-1)
     fit_shape(shown, values.shape, spec)
     return values, names
+
+
+def _check_length(shown: str, line: int, got: int, expected: int) -> None:
+    if got != expected:
+        raise InputError(f"{shown}, line {line}: {got} columns, where the first row has {expected}")
 
 
 def _rows(shown: str, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
@@ -138,4 +193,4 @@ def _check_width(shown: str, width: int, names: tuple[str, ...], spec: TensorSpe
     )
 
 
-__all__ = ["read_csv"]
+__all__ = ["read_columns", "read_csv"]

@@ -137,8 +137,7 @@ class HostGradients:
         """Take those at further nodes; the nested rules are over."""
         self._blocks, self._rules = [], []
         block = self._finite(np.asarray(gradients))
-        for alpha, gradient in zip(alphas, block, strict=True):
-            self._trapezoid.insert(alpha, gradient)
+        self._trapezoid.insert(alphas, list(block))
         return self._by_trapezoid()
 
     def size(self, node: int) -> float:
@@ -171,7 +170,7 @@ class HostGradients:
 
     def _finite(self, gradients: Array) -> Array:
         """Without the NaN and infinities of features that do not move, which count for nothing."""
-        if np.isfinite(gradients[:, self._still]).all():
+        if not len(self._still) or np.isfinite(gradients[:, self._still]).all():
             return gradients
         gradients = gradients.copy()
         gradients[:, self._still] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import final
 
 import numpy as np
@@ -67,6 +67,7 @@ class Scheme:
         return int(self.stages[0].weights.shape[0])
 
 
+@lru_cache(maxsize=32)  # a rule is made once, and so is what it is checked for here
 def fixed_scheme(quadrature: Quadrature) -> Scheme:
     """One stage: all nodes of a rule, beside its embedded one."""
     embedded = quadrature.embedded
@@ -105,11 +106,13 @@ def adaptive_scheme(tolerance: float) -> Scheme:
     return Scheme("adaptive", _patterson_stages(), float(tolerance))
 
 
+@cache
 def constant_scheme() -> Scheme:
     """One evaluation, at the input itself: exact where the gradient does not vary."""
     return fixed_scheme(Quadrature("constant", *(np.ones(1) for _ in range(3))))
 
 
+@cache
 def point_scheme() -> Scheme:
     """One evaluation at the input, of a method that integrates nothing."""
     return fixed_scheme(Quadrature("none", *(np.ones(1) for _ in range(3))))
@@ -147,9 +150,10 @@ def _patterson_stages() -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def patterson_nodes(nodes: int) -> list[float]:
+@cache
+def patterson_nodes(nodes: int) -> tuple[float, ...]:
     """Nodes of the nested rule, those of coarser rules first."""
-    return [float(a) for a in _patterson_unsorted(nodes)[0]]
+    return tuple(_patterson_unsorted(nodes)[0].tolist())
 
 
 @cache

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple, final
 
 import numpy as np
 
 from igrt.kernels import KernelSet, select
 from igrt.quadrature.gaps import INSIDE, OUTSIDE, trapezoid
 from igrt.specs import Array
+
+_TOGETHER = 1 << 14
+"""Features of the gradients that are brought in by one call, three times: small ones share it."""
+
+
+class _Three(NamedTuple):
+    """Neighbouring gradients, and what they add to the mean and to the variance."""
+
+    gradients: tuple[Array, Array, Array]
+    weights: Sequence[float]
+    factors: Sequence[float]
 
 
 def dot(a: Array, b: Array) -> float:
@@ -50,32 +62,43 @@ class Trapezoid:
         """Σ scale·|Δ| between neighbouring nodes."""
         self._variance = np.zeros(len(scale))
         self._room = np.empty(len(scale))
-        self._weights, self._factors, self._pair = np.empty(3), np.empty(3), np.empty(2)
 
     def build(self, alphas: Sequence[float], gradients: Sequence[Array]) -> None:
         """Begin with two nodes or more, in any order; gradients are [features] each."""
-        order = np.argsort(alphas)
+        order, weights, factors = _ascending(tuple(alphas))
         self.alphas = [float(alphas[i]) for i in order]
         self._gradients = [gradients[i] for i in order]
-        weights, factors = trapezoid(self.alphas)
-        last = len(order) - 1
+        self.steps = self._refine(list(self._pairs(weights, factors)))[: len(order) - 1]
+
+    def _pairs(self, weights: Sequence[float], factors: Sequence[float]) -> Iterator[_Three]:
+        """All nodes, two at a time, and the steps behind each."""
+        nodes, last = self._gradients, len(self._gradients) - 1
         for k in range(0, last, 2):
             if k + 2 > last:
-                self.steps += self._refine((k, k + 1, k + 1), (*weights[k:], 0), (factors[k], 0, 0))
+                three = nodes[k], nodes[k + 1], nodes[k + 1]
+                yield _Three(three, (*weights[k:], 0.0), (factors[k], 0.0, 0.0))
                 continue
-            right = weights[last] if k + 2 == last else 0
-            self.steps += self._refine(
-                (k, k + 1, k + 2), (*weights[k : k + 2], right), (*factors[k : k + 2], 0)
-            )
-        del self.steps[last:]
+            three = nodes[k], nodes[k + 1], nodes[k + 2]
+            right = weights[last] if k + 2 == last else 0.0
+            yield _Three(three, (*weights[k : k + 2], right), (*factors[k : k + 2], 0.0))
 
-    def insert(self, alpha: float, gradient: Array) -> None:
-        """Add a node; its gap becomes two."""
+    def insert(self, alphas: Sequence[float], gradients: Sequence[Array]) -> None:
+        """Add nodes, one after the other; the gap of each becomes two."""
+        threes: list[_Three] = []
+        # of each step, among those that there are and those that the threes give
+        places = list(range(len(self.steps)))
+        for alpha, gradient in zip(alphas, gradients, strict=True):
+            threes.append(self._split(alpha, gradient, places, len(self.steps) + 2 * len(threes)))
+        steps = [*self.steps, *self._refine(threes)]
+        self.steps = [steps[p] for p in places]
+
+    def _split(self, alpha: float, gradient: Array, places: list[int], new: int) -> _Three:
+        """Add a node; what that changes, and where the two steps of it will be found."""
         at, alphas = bisect(self.alphas, alpha), self.alphas
         ends = alphas[0], 1 - alphas[-1]
         alphas.insert(at, alpha)
         self._gradients.insert(at, gradient)
-        last = len(alphas) - 1
+        nodes, last = self._gradients, len(alphas) - 1
         if at in (0, last):
             # the new end, what was the end, and the node next to that
             out, near, step = (0, 1, 1) if at == 0 else (last, last - 1, -1)
@@ -83,9 +106,8 @@ class Trapezoid:
             gap = whole - rest
             weights = rest + gap / 2, gap / 2 - whole, 0.0
             factors = OUTSIDE * rest**2 + INSIDE * gap**2, -OUTSIDE * whole**2, 0.0
-            new, _ = self._refine((out, near, near + step), weights, factors)
-            self.steps.insert(at and last - 1, new)
-            return
+            places.insert(at and last - 1, new)
+            return _Three((nodes[out], nodes[near], nodes[near + step]), weights, factors)
         left, right = alpha - alphas[at - 1], alphas[at + 1] - alpha
         weights = -right / 2, (left + right) / 2, -left / 2
         beyond = (
@@ -97,7 +119,8 @@ class Trapezoid:
             INSIDE * right**2 + beyond[1],
             -INSIDE * (left + right) ** 2 - sum(beyond),
         )
-        self.steps[at - 1 : at] = self._refine((at - 1, at, at + 1), weights, factors)
+        places[at - 1 : at] = new, new + 1
+        return _Three((nodes[at - 1], nodes[at], nodes[at + 1]), weights, factors)
 
     @property
     def error(self) -> float:
@@ -109,27 +132,39 @@ class Trapezoid:
         """Σ scale·|g| of the gradient at a node, by its index."""
         return dot(np.abs(self._gradients[node]), self.scale)
 
-    def _refine(
-        self,
-        nodes: tuple[int, int, int],
-        weights: Sequence[float],
-        factors: Sequence[float],
-    ) -> list[float]:
-        """Add three gradients times weights to the mean, the squares of their steps to the error.
+    def _refine(self, threes: Sequence[_Three]) -> list[float]:
+        """Add gradients times weights to the mean, the squares of their steps to the error.
 
-        Returns Σ scale·|Δ| of the first to the second node, and of the second to the third.
+        Returns Σ scale·|Δ| of the first gradient to the second, and of the second to the third, for
+        each three.
         """
-        self._weights[:], self._factors[:] = weights, factors
-        self.kernels.refine(
-            *(self._gradients[k] for k in nodes),
-            self.scale,
-            self._weights,
-            self._factors,
-            self.mean,
-            self._variance,
-            self._pair,
-        )
-        return self._pair.tolist()
+        weights = np.array([t.weights for t in threes])
+        factors = np.array([t.factors for t in threes])
+        found = np.empty((len(threes), 2))
+        together = max(1, _TOGETHER // max(1, len(self.scale)))
+        for start in range(0, len(threes), together):
+            part = slice(start, start + together)
+            first, second, third = zip(*(t.gradients for t in threes[part]), strict=True)
+            self.kernels.refine(
+                *(_rows(first), _rows(second), _rows(third), self.scale),
+                *(weights[part], factors[part], self.mean, self._variance, found[part]),
+            )
+        return found.reshape(-1).tolist()
+
+
+@lru_cache(maxsize=8)
+def _ascending(alphas: tuple[float, ...]) -> tuple[list[int], list[float], list[float]]:
+    """Order of some nodes and their trapezoidal rule; all paths begin with the same nested ones."""
+    order = np.argsort(alphas).tolist()
+    weights, factors = trapezoid([alphas[i] for i in order])
+    return order, weights.tolist(), factors.tolist()
+
+
+def _rows(gradients: Sequence[Array]) -> Array:
+    """Gradients as rows of one array; a single one is not copied."""
+    if len(gradients) == 1:
+        return gradients[0][np.newaxis]
+    return np.concatenate(gradients).reshape(len(gradients), -1)
 
 
 __all__ = ["Trapezoid", "dot"]

@@ -81,11 +81,13 @@ class Sheet:
         self.image.paste(Image.fromarray(pixels), (round(x * SCALE), round(y * SCALE)))
         return pixels.shape[1] / SCALE, pixels.shape[0] / SCALE
 
-    def upwards(self, x: float, y: float, text: str, *, size: float, width: float) -> None:
-        """Writes a gray line from below upwards that ends at (x, y), its middle."""
+    def upwards(
+        self, x: float, y: float, text: str, *, size: float, width: float, colour: str = GRAY
+    ) -> None:
+        """Writes a line from below upwards that ends at (x, y), its middle."""
         line = shorten(text, size, width)
         part = Sheet(text_width(line, size) + 2, size * 1.3)
-        part.text(1, 0, line, size=size, colour=GRAY)
+        part.text(1, 0, line, size=size, colour=colour)
         turned = part.image.rotate(90, expand=True)
         left = round(x * SCALE - turned.width / 2)
         self.image.paste(turned, (left, round(y * SCALE)))

@@ -2,28 +2,107 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from igrt.render.facts import number
+import numpy as np
+
+from igrt.render.colour import ink, rgb
+from igrt.render.facts import MEANING, number
+from igrt.specs import Array
 
 _BAR = "█"
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
-_CODES = {"red": "31", "blue": "34", "quiet": "2", "strong": "1", "warn": "33"}
+_CODES = {"red": "31", "blue": "34", "quiet": "2", "strong": "1", "warn": "33", "underlined": "4"}
 
 _WIDTHLESS = ("Mn", "Me", "Cf")
 """Accents, what encloses a letter, and joiners."""
 
 
-class Paint:
-    """Wraps text in escape sequences, or leaves it alone."""
+_LEVELS = (0, 95, 135, 175, 215, 255)
+"""Brightness of the colours of xterm's cube of 216."""
 
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
+TRUE = 1 << 24
+"""Number of colours from which any can be asked for."""
+
+_WEAK, _STRONG = 1 / 6, 1 / 2
+"""Strengths from which a sign stands for a value, and two do."""
+
+
+def colours(environment: Mapping[str, str]) -> int:
+    """How many colours a terminal with these variables has: 0, 16, 256 or `TRUE`.
+
+    ``NO_COLOR`` is that of no-color.org, ``COLORTERM`` that of S-Lang and most terminals.
+    """
+    kind = environment.get("TERM", "")
+    if environment.get("NO_COLOR") or kind == "dumb":
+        return 0
+    if environment.get("COLORTERM") in ("truecolor", "24bit"):
+        return TRUE
+    return 256 if "256color" in kind else 16
+
+
+class Paint:
+    """Wraps text in escape sequences for a number of colours, or leaves it alone."""
+
+    def __init__(self, colours: int) -> None:
+        self.colours = colours
+
+    @property
+    def shades(self) -> bool:
+        """Whether the colours of the map can be shown, so that blanks have a meaning."""
+        return self.colours >= 256
 
     def __call__(self, style: str, text: str) -> str:
-        """`text` in one of the styles ``red blue quiet strong warn``."""
-        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._colour and text.strip() else text
+        """`text` in one of the styles ``red blue quiet strong warn underlined``."""
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colours and text.strip() else text
+
+    def shade(self, at: float, text: str, style: str = "") -> str:
+        """`text` on the colour of a strength -1 ... 1; of 16 colours, in red or blue.
+
+        Args:
+            at: The strength.
+            text: What is written.
+            style: ``quiet`` or ``underlined`` beside the colour.
+        """
+        codes = [_CODES[style]] if style else []
+        if self.shades:
+            codes += _paper(rgb(at), exact=self.colours >= TRUE)
+        elif abs(at) >= _WEAK:
+            codes.append(_CODES["red" if at > 0 else "blue"])
+        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.colours and codes else text
+
+
+def _paper(colour: tuple[int, int, int], *, exact: bool) -> list[str]:
+    """Codes of a background, and of black or white for what is read on it."""
+    if exact:
+        letters = "0;0;0" if ink(colour) == "#000000" else "255;255;255"
+        return ["48;2", *map(str, colour), "38;2", letters]
+    red, green, blue = (min(range(6), key=lambda k: abs(_LEVELS[k] - c)) for c in colour)
+    black = ink((_LEVELS[red], _LEVELS[green], _LEVELS[blue])) == "#000000"
+    return ["48;5", str(16 + 36 * red + 6 * green + blue), "38;5", "16" if black else "231"]
+
+
+def sign(at: float) -> str:
+    """A strength as ``++ + - --``, or nothing where it is weak."""
+    if math.isnan(at):
+        return "?"
+    return ("+" if at > 0 else "-") * ((abs(at) >= _WEAK) + (abs(at) >= _STRONG))
+
+
+def legend(top: float, width: int, paint: Paint) -> list[str]:
+    """What colours or signs mean."""
+    if top == 0:
+        return ["  the attribution is 0 everywhere"]
+    ends = number(-top, signed=True), number(top, signed=True)
+    if not paint.shades:
+        said = f"++ and -- from half of {number(top)}, + and - from a sixth"
+        return ["  " + paint("quiet", fit(said, width - 2))]
+    half = min(12, (width - 5 - len(ends[0]) - len(ends[1])) // 2)
+    bar = "".join(paint.shade(at / half, " ") for at in range(-half, half + 1))
+    return [f"  {ends[0]} {bar} {ends[1]}", "  " + paint("quiet", fit(MEANING, width - 2))]
 
 
 def bars(
@@ -53,6 +132,20 @@ def bars(
     return lines
 
 
+def blocks(heights: Array, low: float | None = None, high: float | None = None) -> str:
+    """A curve as one line of blocks.
+
+    Args:
+        heights: Finite heights, [columns].
+        low: Height of the lowest block; the least one by default.
+        high: Height of the highest block; the largest one by default.
+    """
+    low = float(heights.min()) if low is None else low
+    high = float(heights.max()) if high is None else high
+    steps = np.rint((heights - low) / ((high - low) or 1.0) * (len(_BLOCKS) - 1)).astype(int)
+    return "".join(_BLOCKS[k] for k in np.clip(steps, 0, len(_BLOCKS) - 1))
+
+
 def cells(text: str) -> int:
     """Columns that a terminal takes for a text: none for accents, two for Chinese characters."""
     return sum(
@@ -63,6 +156,17 @@ def cells(text: str) -> int:
         else 1
         for c in text
     )
+
+
+def letters(text: str) -> list[str]:
+    """A text cut into what takes columns of its own: letters with their accents."""
+    parts: list[str] = []
+    for c in text:
+        if parts and unicodedata.category(c) in _WIDTHLESS:
+            parts[-1] += c
+        else:
+            parts.append(c)
+    return parts
 
 
 def fit(text: str, width: int) -> str:
@@ -87,4 +191,17 @@ def right(text: str, width: int) -> str:
     return " " * (width - cells(text)) + text
 
 
-__all__ = ["Paint", "bars", "cells", "fit", "left", "right"]
+__all__ = [
+    "TRUE",
+    "Paint",
+    "bars",
+    "blocks",
+    "cells",
+    "colours",
+    "fit",
+    "left",
+    "legend",
+    "letters",
+    "right",
+    "sign",
+]

@@ -191,6 +191,12 @@ def _legend(lines: Sequence[Line], band: Band | None) -> str:
     return '<figcaption><ul class="legend">\n' + "\n".join(entries) + "\n</ul></figcaption>\n"
 
 
+def reach(low: float, high: float) -> float:
+    """Length of an axis from `low` to `high`, or one to be seen where the two are all but equal."""
+    length = high - low
+    return length if length > max(1e-12 * abs(low), 1e-300) else abs(low) or 1.0
+
+
 def ticks(low: float, high: float, about: int = _TICKS) -> list[float]:
     """Round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / about
@@ -204,4 +210,4 @@ def _text(text: str) -> str:
     return escape(printable(text), quote=True)
 
 
-__all__ = ["Band", "Line", "chart", "ticks"]
+__all__ = ["Band", "Line", "chart", "reach", "ticks"]

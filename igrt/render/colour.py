@@ -22,6 +22,9 @@ _DARKEST = 0.47
 _HUES = {1: (0.185, 24.0), -1: (0.145, 256.0)}
 """Chroma at full strength and hue in degrees, by sign; the chroma is what sRGB can show there."""
 
+_LINE = 0.75
+"""Lightness of a line without attribution, which shows on white and on black pages."""
+
 NOT_A_NUMBER = (150, 150, 150)
 """Colour of NaN and infinity, which is none of the map."""
 
@@ -73,9 +76,36 @@ def paint(values: Array, top: float) -> Array:
         top: What `limit` gave.
     """
     steps = np.rint(strength(values, top) * _RESOLUTION).astype(np.int64)
-    colours = _table()[steps + _RESOLUTION]
-    colours[~np.isfinite(values)] = NOT_A_NUMBER
-    return np.asarray(colours)
+    finite = np.isfinite(values)[..., np.newaxis]
+    gray = np.array(NOT_A_NUMBER, dtype=np.uint8)
+    return np.where(finite, _table()[steps + _RESOLUTION], gray)
+
+
+def traced(values: Array, top: float) -> list[str]:
+    """Colours of lines and dots as ``#rrggbb``: those of the map, but gray where it is white.
+
+    Args:
+        values: Float array [points].
+        top: What `limit` gave.
+    """
+    steps = np.rint(strength(values, top) * _RESOLUTION).astype(np.int64)
+    return ["#" + bytes(c).hex() for c in _table(_LINE)[steps + _RESOLUTION]]
+
+
+def sequence(shares: Array) -> list[str]:
+    """Colours of what has no sign, from yellow at 0 to dark violet at 1; gray for NaN.
+
+    None of them is red or blue, which mean a sign.
+
+    Args:
+        shares: Float array [points], 0 ... 1.
+    """
+    at = np.clip(np.nan_to_num(shares, nan=0.0), 0.0, 1.0)
+    angle = np.deg2rad(95 + 215 * at)
+    lab = np.stack([0.85 - 0.47 * at, 0.12 * np.cos(angle), 0.12 * np.sin(angle)], axis=-1)
+    colours = _oklab_to_srgb(lab)
+    colours[np.isnan(shares)] = NOT_A_NUMBER
+    return ["#" + bytes(c).hex() for c in colours]
 
 
 def hexadecimal(at: float) -> str:
@@ -89,16 +119,38 @@ def rgb(at: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-@lru_cache(maxsize=1)
-def _table() -> Array:
-    """Colours of the strengths -1 ... 1, uint8 [2 * _RESOLUTION + 1, 3]."""
+def ink(paper: tuple[int, int, int]) -> str:
+    """Black or white, whichever is easier to read on a colour.
+
+    With the luminance L the contrast of white is 1.05 / (L + 0.05), that of black (L + 0.05) / 0.05
+    (WCAG 2.2, 1.4.3); the larger of the two is at least 4.58.
+    """
+    return "#000000" if (luminance(paper) + 0.05) ** 2 >= 1.05 * 0.05 else "#ffffff"
+
+
+def luminance(colour: tuple[int, int, int]) -> float:
+    """Relative luminance of an sRGB colour, 0 ... 1 (WCAG 2.2)."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (part / 255 for part in colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@lru_cache(maxsize=2)
+def _table(lightest: float = 1.0) -> Array:
+    """Colours of the strengths -1 ... 1, uint8 [2 * _RESOLUTION + 1, 3].
+
+    Args:
+        lightest: Lightness of 0.
+    """
     at = np.linspace(0.0, 1.0, _RESOLUTION + 1)
     sides = {}
     for sign, (chroma, hue) in _HUES.items():
         # colours come up faster than darkness, so that weak values are not lost in white
         radius = chroma * at**0.8
         angle = np.deg2rad(hue)
-        lightness = 1 - (1 - _DARKEST) * at
+        lightness = lightest - (lightest - _DARKEST) * at
         lab = np.stack([lightness, radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
         sides[sign] = _oklab_to_srgb(lab)
     return np.concatenate([sides[-1][:0:-1], sides[1]])
@@ -124,4 +176,16 @@ def _oklab_to_srgb(lab: Array) -> Array:
     return np.asarray(np.rint(curved * 255).astype(np.uint8))
 
 
-__all__ = ["NOT_A_NUMBER", "PERCENTILE", "hexadecimal", "limit", "paint", "rgb", "strength"]
+__all__ = [
+    "NOT_A_NUMBER",
+    "PERCENTILE",
+    "hexadecimal",
+    "ink",
+    "limit",
+    "luminance",
+    "paint",
+    "rgb",
+    "sequence",
+    "strength",
+    "traced",
+]

@@ -87,6 +87,13 @@ def title(attribution: Attribution, row: int) -> str:
     return " ".join(part for part in heading(attribution, row) if part)
 
 
+def headline(attribution: Attribution, rows: tuple[int, ...]) -> tuple[str, str]:
+    """What a block of rows explains, as `heading` says it of one row."""
+    if len(rows) == 1:
+        return heading(attribution, rows[0])
+    return f"{len(rows)} outputs", f"of example {int(attribution.example[rows[0]])}"
+
+
 def source(attribution: Attribution, row: int) -> str:
     """Where the example of a row came from; empty if unknown."""
     example, sources = int(attribution.example[row]), attribution.display.sources
@@ -106,6 +113,19 @@ def facts(attribution: Attribution, row: int) -> list[tuple[str, str]]:
     ]
 
 
+def shared_facts(attribution: Attribution, rows: tuple[int, ...]) -> list[tuple[str, str]]:
+    """Names and values of the numbers by which a block of rows is judged."""
+    if len(rows) == 1:
+        return facts(attribution, rows[0])
+    chosen = list(rows)
+    return [
+        ("largest completeness gap", number(np.abs(attribution.delta[chosen]).max())),
+        ("largest relative gap", percent(np.abs(attribution.relative_delta[chosen]).max())),
+        ("largest estimated error", percent(attribution.error[chosen].max())),
+        ("evaluations", f"{int(attribution.evaluations[chosen].sum()):,}"),
+    ]
+
+
 def how(attribution: Attribution) -> list[tuple[str, str]]:
     """Names and values of what all rows have in common."""
     policy = attribution.provenance.get("quantised", "")
@@ -118,13 +138,15 @@ def how(attribution: Attribution) -> list[tuple[str, str]]:
     ]
 
 
-def caution(attribution: Attribution, row: int) -> str:
-    """Says so where the error is above the tolerance; else empty."""
-    if attribution.tolerance is None or bool(attribution.converged[row]):
+def caution(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    """Says so where the error of a row is above the tolerance; else empty."""
+    missed = [row for row in rows if not attribution.converged[row]]
+    if attribution.tolerance is None or not missed:
         return ""
+    which = f"{len(missed)} of {len(rows)} outputs " if len(rows) > 1 else ""
     return (
-        f"not converged: the estimated error of {percent(attribution.error[row])} is above the"
-        f" tolerance of {percent(attribution.tolerance)}"
+        f"{which}not converged: the estimated error of {percent(attribution.error[missed].max())}"
+        f" is above the tolerance of {percent(attribution.tolerance)}"
     )
 
 
@@ -147,10 +169,12 @@ __all__ = [
     "caution",
     "facts",
     "heading",
+    "headline",
     "how",
     "number",
     "percent",
     "printable",
+    "shared_facts",
     "source",
     "title",
     "tops",

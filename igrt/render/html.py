@@ -8,28 +8,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igrt.errors import InputError
+from igrt.render import swarm, trace, waterfall
+from igrt.render.blocks import blocks, views
 from igrt.render.facts import (
     MEANING,
     caution,
     facts,
-    heading,
+    headline,
     how,
     number,
     percent,
+    shared_facts,
     source,
     title,
     tops,
 )
 from igrt.render.markup import address, bar, bar_table, safe, scale, share
+from igrt.render.matrix import html as matrix
+from igrt.render.matrix.view import Matrix
 from igrt.render.page import page
-from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, veil, view
+from igrt.render.signal import Signal
+from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, veil
+from igrt.render.words import html as words
+from igrt.render.words.view import Words
 from igrt.specs import Array
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-ROWS = 64
-"""Most rows on one page: a browser holds every picture of it in memory."""
+BLOCKS = 64
+"""Most blocks of rows on one page: a browser holds every picture of it in memory."""
 
 _SIDE = 1024
 _LEAST = 336
@@ -52,65 +60,90 @@ def document(attribution: Attribution) -> str:
     """
     if not len(attribution) or not attribution.values:
         raise InputError("the result has no rows, so there is nothing to show")
-    rows = range(min(len(attribution), ROWS))
-    first = title(attribution, 0)
-    more = f" and {len(attribution) - 1} more" if len(attribution) > 1 else ""
+    found = blocks(attribution)
+    shown = found[:BLOCKS]
+    first = _headline(attribution, found[0])
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     said = " · ".join(value for _, value in how(attribution))
     body = [
         "<header>",
         f"<h1>Attribution</h1>\n<p>{safe(said)}</p>",
         f'<p class="quiet">{safe(MEANING[:1].upper() + MEANING[1:])}.</p>',
         "</header>",
-        _contents(attribution, rows) if len(rows) > 1 else "",
         "<main>",
-        *(_row(attribution, row) for row in rows),
+        *map(swarm.section, swarm.swarms(attribution)),
+        _contents(attribution, shown) if len(shown) > 1 else "",
+        *(_block(attribution, rows) for rows in shown),
         "</main>",
         _record(attribution),
     ]
     return page(safe(f"{first}{more} · igrt"), "\n".join(part for part in body if part))
 
 
-def _contents(attribution: Attribution, rows: range) -> str:
+def _contents(attribution: Attribution, shown: list[tuple[int, ...]]) -> str:
     links = "".join(
-        f'<li><a href="#row-{row}"><bdi>{safe(title(attribution, row))}</bdi></a>'
-        f' <span class="quiet"><bdi>{safe(source(attribution, row))}</bdi></span></li>\n'
-        for row in rows
+        f'<li><a href="#row-{rows[0]}"><bdi>{safe(_headline(attribution, rows))}</bdi></a>'
+        f' <span class="quiet"><bdi>{safe(source(attribution, rows[0]))}</bdi></span></li>\n'
+        for rows in shown
     )
-    left_out = len(attribution) - len(rows)
+    left_out = len(attribution) - sum(map(len, shown))
     note = f"<p>{left_out} more rows are not shown.</p>" if left_out else ""
     return f'<nav aria-label="Rows"><ol>\n{links}</ol>{note}</nav>'
 
 
-def _row(attribution: Attribution, row: int) -> str:
-    name, index = heading(attribution, row)
-    origin, warning = source(attribution, row), caution(attribution, row)
+def _headline(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    return " ".join(part for part in headline(attribution, rows) if part)
+
+
+def _block(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    name, index = headline(attribution, rows)
+    origin, warning = source(attribution, rows[0]), caution(attribution, rows)
     listed = "".join(
         f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>"
-        for name, value in facts(attribution, row)
+        for name, value in shared_facts(attribution, rows)
     )
     parts = [
-        _part(attribution, row, at, tensor, view(attribution, row, tensor, side=_SIDE))
-        for at, tensor in enumerate(attribution.values)
+        _part(f"view-{rows[0]}-{at}", origin, tensor, drawn)
+        for at, (tensor, drawn) in enumerate(views(attribution, rows, side=_SIDE).items())
     ]
-    classes = _classes(attribution, row)
+    if len(rows) == 1:
+        parts.insert(0, waterfall.figure(attribution, rows[0]))
+    beside = _classes(attribution, rows[0]) if len(rows) == 1 else _outputs(attribution, rows)
     return (
-        f'<section aria-labelledby="row-{row}">\n'
-        f'<h2 id="row-{row}"><bdi>{safe(name)}</bdi>'
+        f'<section aria-labelledby="row-{rows[0]}">\n'
+        f'<h2 id="row-{rows[0]}"><bdi>{safe(name)}</bdi>'
         + (f' <span class="quiet">{index}</span>' if index else "")
         + "</h2>\n"
         + (f'<p class="quiet"><bdi>{safe(origin)}</bdi></p>\n' if origin else "")
         + f'<dl class="facts">{listed}</dl>\n'
         + (f'<p class="caution">{safe(warning[:1].upper() + warning[1:])}.</p>' if warning else "")
-        + f'<div class="parts">\n{"".join(parts)}{classes}</div>\n</section>'
+        + f'<div class="parts">\n{"".join(parts)}{beside}</div>\n</section>'
     )
 
 
-def _part(attribution: Attribution, row: int, at: int, name: str, drawn: View) -> str:
+def _part(group: str, origin: str, name: str, drawn: View) -> str:
     named = f"<h3><bdi>{safe(name)}</bdi></h3>\n"
     if isinstance(drawn, Picture):
-        origin = source(attribution, row)
-        return f"<div>{named}{_picture(f'view-{row}-{at}', origin, drawn)}</div>\n"
+        return f"<div>{named}{_picture(group, origin, drawn)}</div>\n"
     return f'<div class="wide">{named}{_FIGURES[type(drawn)](drawn)}</div>\n'
+
+
+def _outputs(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    """The numbers of the rows of a block, as a table that opens."""
+    records = [facts(attribution, row) for row in rows]
+    head = "".join(f'<th scope="col" class="number">{safe(name)}</th>' for name, _ in records[0])
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{safe(title(attribution, row))}</bdi></th>'
+        + "".join(f'<td class="number">{safe(value)}</td>' for _, value in record)
+        + "</tr>\n"
+        for row, record in zip(rows, records, strict=True)
+    )
+    return (
+        "<details>\n<summary>Numbers of each output</summary>\n"
+        '<div class="scroll"><table>\n<caption>Outputs in the order of the rows</caption>\n'
+        f'<thead><tr><th scope="col">output</th>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody>\n</table></div>\n</details>\n"
+    )
 
 
 def _picture(group: str, origin: str, drawn: Picture) -> str:
@@ -171,7 +204,13 @@ def _map(drawn: Map) -> str:
     )
 
 
-_FIGURES: Mapping[type, Callable[[Any], str]] = {Bars: _features, Map: _map}
+_FIGURES: Mapping[type, Callable[[Any], str]] = {
+    Bars: _features,
+    Map: _map,
+    Signal: trace.figure,
+    Words: words.figure,
+    Matrix: matrix.figure,
+}
 """How each kind of view is drawn, but for pictures, which have views of their own."""
 
 
@@ -225,4 +264,4 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             )
 
 
-__all__ = ["ROWS", "document", "write"]
+__all__ = ["BLOCKS", "document", "write"]

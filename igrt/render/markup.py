@@ -10,6 +10,7 @@ import numpy as np
 
 from igrt.render.colour import paint
 from igrt.render.facts import CLIPPING, MEANING, number, printable
+from igrt.render.page import SHADES
 from igrt.render.views import Bars
 from igrt.specs import Array
 
@@ -46,14 +47,29 @@ def scale(top: float, note: str = CLIPPING) -> str:
     )
 
 
-def bar_table(drawn: Bars, caption: str) -> str:
-    """A table of names, inputs, numbers and bars."""
-    given = any(b.given for b in drawn.bars)
-    low = min(0.0, *(share(b.value, drawn.top) for b in drawn.bars))
-    high = max(0.0, *(share(b.value, drawn.top) for b in drawn.bars))
+def shade(at: float) -> str:
+    """Class of the colour of a strength -1 ... 1, or of NaN; inline styles are not allowed."""
+    step = round(SHADES * at) if np.isfinite(at) else None
+    if step is None:
+        return "nan"
+    return f"{'plus' if step > 0 else 'minus'}-{abs(step)}" if step else "zero"
+
+
+def bar_table(drawn: Bars, caption: str, name: str = "feature", given: str = "input") -> str:
+    """A table of names, inputs, numbers and bars.
+
+    Args:
+        drawn: The bars.
+        caption: What they are.
+        name: What has the names.
+        given: What stands beside the names.
+    """
+    second = any(b.given for b in drawn.bars)
+    shares = [0.0, *(share(b.value, drawn.top) for b in drawn.bars)]
+    low, high = min(shares), max(shares)
     rows = "".join(
         f'<tr><th scope="row"><bdi>{safe(b.name)}</bdi></th>'
-        + (f'<td class="number"><bdi>{safe(b.given)}</bdi></td>' if given else "")
+        + (f'<td class="number"><bdi>{safe(b.given)}</bdi></td>' if second else "")
         + f'<td class="number">{number(b.value, signed=True)}</td>'
         + f'<td class="bar">{bar(share(b.value, drawn.top), low, high)}</td></tr>\n'
         for b in drawn.bars
@@ -61,8 +77,8 @@ def bar_table(drawn: Bars, caption: str) -> str:
     return (
         f'<div class="scroll"><table>\n<caption>{caption[:1].upper() + caption[1:]},'
         f" {number(drawn.total, signed=True)} in sum</caption>\n"
-        '<thead><tr><th scope="col">feature</th>'
-        + ('<th scope="col" class="number">input</th>' if given else "")
+        f'<thead><tr><th scope="col">{name}</th>'
+        + (f'<th scope="col" class="number">{given}</th>' if second else "")
         + '<th scope="col" class="number">attribution</th><td></td></tr></thead>\n'
         + f"<tbody>\n{rows}</tbody>\n</table></div>\n"
     )
@@ -85,4 +101,4 @@ def bar(reach: float, low: float, high: float, kind: str = "") -> str:
     )
 
 
-__all__ = ["address", "bar", "bar_table", "safe", "scale", "share"]
+__all__ = ["address", "bar", "bar_table", "safe", "scale", "shade", "share"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 
-from igrt.render.colour import hexadecimal
+from igrt.render.colour import hexadecimal, ink, rgb
 from igrt.render.views import PALENESS
 
 _STYLE = """
@@ -102,6 +103,7 @@ svg { display: block; width: 100%; height: 14px; }
 .lowers { fill: var(--lowers); }
 .plain { fill: var(--quiet); }
 .zero { stroke: var(--quiet); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.plot svg { height: auto; max-width: 48rem; overflow: visible; }
 .chart { max-width: 40rem; }
 .chart svg { height: auto; overflow: visible; }
 .chart text { fill: var(--quiet); font-size: 12.5px; }
@@ -129,6 +131,33 @@ svg { display: block; width: 100%; height: 14px; }
   .checks tbody th { white-space: normal; }
 }
 h2 + .parts { margin-top: 1rem; }
+.words { background: #fff; color: #000; outline: 1px solid var(--line); border-radius: 6px;
+  padding: .75rem 1rem; font-size: 1.15rem; line-height: 1.9; margin-bottom: .5rem; }
+.words p { margin: 0; white-space: pre-wrap; }
+.words .quiet { color: #5c636d; font-size: .8rem; }
+.words p > * { padding: .15em .2em; border-radius: 4px; box-decoration-break: clone;
+  -webkit-box-decoration-break: clone; }
+.words .special { font-size: .7em; }
+.words .special.zero { color: #5c636d; }
+.words .unknown { text-decoration: underline dotted; text-underline-offset: .2em; }
+.words .glued { margin-inline-start: -.2em; border-start-start-radius: 0;
+  border-end-start-radius: 0; padding-inline-start: .05em; }
+summary { cursor: pointer; color: var(--quiet); margin: .75rem 0 .5rem; }
+.matrix { border-collapse: separate; border-spacing: 0; width: auto; }
+.matrix td { border: 1px solid #dfe2e6; border-width: 1px 0 0 1px; padding: 0; min-width: 1.5rem;
+  height: 1.5rem; text-align: center; font-size: .8rem; font-variant-numeric: tabular-nums; }
+.matrix tbody td:last-child { border-right-width: 1px; }
+.matrix tr:last-child td { border-bottom-width: 1px; }
+.matrix thead td { border: 0; }
+.matrix.numbered td { min-width: 3.6rem; }
+.matrix th { color: var(--ink); font-size: .9rem; white-space: nowrap; }
+.matrix tbody th { text-align: right; padding: 0 .5rem 0 0; max-width: 16rem; overflow: hidden;
+  text-overflow: ellipsis; }
+.matrix thead th { vertical-align: bottom; padding: 0 0 .35rem; }
+.matrix thead span { display: block; margin: 0 auto; writing-mode: vertical-rl; line-height: 1.2;
+  transform: rotate(180deg); max-height: 11rem; overflow: hidden; }
+.matrix.numbered thead span { writing-mode: horizontal-tb; transform: none; text-align: center;
+  max-width: 8rem; text-overflow: ellipsis; padding: 0 .3rem; }
 .verdict.fails { color: var(--warn); font-weight: 600; }
 .record th { width: 14rem; vertical-align: top; color: var(--quiet); font-size: .9rem; }
 .record td { font: .9rem/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
@@ -138,6 +167,9 @@ h2 + .parts { margin-top: 1rem; }
   section { break-inside: avoid; }
 }
 """
+
+SHADES = 32
+"""Colours on each side of zero that have a class of their own."""
 
 _SCRIPT = """
 document.documentElement.classList.add("script");
@@ -168,7 +200,7 @@ def page(title: str, body: str) -> str:
         ("LOWERS", -0.85),
     ):
         style = style.replace(word, hexadecimal(at))
-    style = style.replace("OPACITY", f"{1 - PALENESS:g}")
+    style = style.replace("OPACITY", f"{1 - PALENESS:g}") + _shades()
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}';"
         f" script-src '{_digest(_SCRIPT)}'; base-uri 'none'; form-action 'none'"
@@ -180,6 +212,16 @@ def page(title: str, body: str) -> str:
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{title}</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n{body}\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def _shades() -> str:
+    """Classes of the colours, with the ink that is read on them."""
+    named = {f"plus-{step}": step / SHADES for step in range(1, SHADES + 1)}
+    named |= {f"minus-{step}": -step / SHADES for step in range(1, SHADES + 1)}
+    return "".join(
+        f".{name} {{ background: {hexadecimal(at)}; color: {ink(rgb(at))}; }}\n"
+        for name, at in (named | {"zero": 0.0, "nan": math.nan}).items()
     )
 
 

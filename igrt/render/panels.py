@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from igrt.render import trace
 from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, text_width
 from igrt.render.colour import hexadecimal
 from igrt.render.facts import MEANING, number
 from igrt.render.legend import legend
+from igrt.render.matrix import png as matrix
+from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal
 from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat, overlay
+from igrt.render.words import png as words
+from igrt.render.words.view import Words
 from igrt.specs import Array
 
 WIDTH = 706.0
@@ -30,6 +36,8 @@ _CAPTION = 18.0
 
 def needed(drawn: View) -> float:
     """Width that a view needs, in units."""
+    if isinstance(drawn, Matrix):
+        return matrix.needed(drawn)
     if not isinstance(drawn, Picture):
         return WIDTH
     columns = int(drawn.strength.shape[1]) * _factor(drawn.strength) / SCALE
@@ -170,6 +178,9 @@ _PANELS: Mapping[type, Callable[[Any, float], Sheet]] = {
     Picture: _picture,
     Bars: _bars,
     Map: _map,
+    Signal: trace.panel,
+    Words: words.panel,
+    Matrix: matrix.panel,
 }
 """How each kind of view is drawn."""
 

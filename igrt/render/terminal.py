@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from igrt.render import swarm, trace
+from igrt.render.blocks import blocks, views
 from igrt.render.cells import Paint, bars, cells, fit, left, right
-from igrt.render.facts import caution, facts, how, printable, source, title, tops
-from igrt.render.views import Bars, Map, Picture, view
+from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
+from igrt.render.matrix import terminal as matrix
+from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal
+from igrt.render.views import Bars, Map, Picture
+from igrt.render.words import terminal as words
+from igrt.render.words.view import Words
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-ROWS = 16
-"""Most rows with details of their own; the table has all up to a hundred."""
+BLOCKS = 16
+"""Most blocks of rows with details of their own; the table has all rows up to a hundred."""
 
 _LISTED = 100
 _FEATURES = 10
@@ -29,27 +36,33 @@ _SHORT = {
 """Headings of the table by the names of the facts."""
 
 
-def text(attribution: Attribution, *, files: Sequence[str] = (), colour: bool, width: int) -> str:
+def text(attribution: Attribution, *, files: Sequence[str] = (), colours: int, width: int) -> str:
     """A summary of every row, without a line break at the end.
 
     Args:
         attribution: The result.
         files: Names of the files that were written.
-        colour: Whether escape sequences for colours are used; nothing is said by colour alone.
+        colours: How many the terminal has, as `igrt.render.cells.colours` tells; 0 for none, and
+            no escape sequences. Nothing is said by colour alone.
         width: Columns of the terminal; lines are not longer, from 40 columns on.
     """
     width = max(40, width)
-    paint = Paint(colour)
+    paint = Paint(colours)
     said = " · ".join(value for _, value in how(attribution))
     lines = [paint("quiet", fit(said, width)), ""]
     lines += _numbers(attribution, width, paint)
     if len(attribution) > _LISTED:
         lines.append(f"and {len(attribution) - _LISTED:,} more rows")
-    for row in range(min(len(attribution), ROWS)):
-        details = _details(attribution, row, width, paint)
+    swarms = swarm.swarms(attribution, _FEATURES)
+    for drawn in swarms:
+        lines += ["", paint("strong", fit(drawn.target, width)), *swarm.lines(drawn, width, paint)]
+    found = [] if swarms else blocks(attribution)
+    for rows in found[:BLOCKS]:
+        details = _details(attribution, rows, width, paint)
         if details:
-            heading = fit(title(attribution, row), width)
-            lines += ["", paint("strong", heading), *details] if len(attribution) > 1 else details
+            heading = " ".join(part for part in headline(attribution, rows) if part)
+            heading = paint("strong", fit(heading, width))
+            lines += ["", heading, *details] if len(found) > 1 else details
     if files:
         lines.append("")
         lines += [fit(f"wrote {printable(str(name))}", max(width, 200)) for name in files]
@@ -99,19 +112,20 @@ def _aligned(column: list[str], pad: Callable[[str, int], str]) -> list[str]:
     return [pad(cell, widest) for cell in column]
 
 
-def _details(attribution: Attribution, row: int, width: int, paint: Paint) -> list[str]:
+def _details(
+    attribution: Attribution, rows: tuple[int, ...], width: int, paint: Paint
+) -> list[str]:
     lines = []
-    warning = caution(attribution, row)
+    warning = caution(attribution, rows)
     if warning:
         lines += ["", paint("warn", fit(warning, max(width, 100)))]
-    best = tops(attribution, row)
+    best = tops(attribution, rows[0])
     if best:
         names = [f"{b.label} ({b.index})" if b.label != str(b.index) else b.label for b in best]
         marks = ["<- explained" if b.explained else "" for b in best]
         entries = [(n, "", b.score, m) for n, b, m in zip(names, best, marks, strict=True)]
         lines += ["", paint("quiet", "top classes"), *bars(entries, width, paint, signed=False)]
-    for name in attribution.values:
-        drawn = view(attribution, row, name, side=64, count=_FEATURES)
+    for name, drawn in views(attribution, rows, side=64, count=_FEATURES).items():
         drawing = _DRAWINGS[type(drawn)](drawn, width, paint)
         if drawing:
             heading = fit(f"attribution of {printable(name)}", width)
@@ -136,6 +150,9 @@ _DRAWINGS: Mapping[type, Callable[[Any, int, Paint], list[str]]] = {
     Picture: _nothing,
     Bars: _bars,
     Map: _map,
+    Signal: trace.lines,
+    Words: words.lines,
+    Matrix: matrix.lines,
 }
 """How each kind of view is drawn."""
 

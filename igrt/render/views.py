@@ -1,4 +1,4 @@
-"""What is drawn of a row: a picture, bars or a map, as plain arrays for every rendering."""
+"""What is drawn of a row: a text, a picture, bars, a signal or a map, as plain data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias, final
 import numpy as np
 
 from igrt.blur import gaussian
+from igrt.render.bars import Bar, Bars, entries, ranked
 from igrt.render.colour import limit, paint, rgb, strength
-from igrt.render.facts import number, printable
-from igrt.specs import Array
+from igrt.render.facts import printable
+from igrt.render.matrix.view import Matrix
+from igrt.render.signal import Signal, signal, time_axis
+from igrt.render.words.view import Words, tokens, words
+from igrt.specs import Array, Display
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
@@ -57,26 +61,6 @@ class Picture:
 
 @final
 @dataclass(frozen=True)
-class Bar:
-    """Attribution of one feature, or of all the others together: its name, input and value."""
-
-    name: str
-    given: str
-    value: float
-
-
-@final
-@dataclass(frozen=True)
-class Bars:
-    """Attribution of named features, strongest first; `top` is the largest magnitude."""
-
-    bars: tuple[Bar, ...]
-    top: float
-    total: float
-
-
-@final
-@dataclass(frozen=True)
 class Map:
     """Attribution of a sequence or of features of any shape, as one table of colours.
 
@@ -99,7 +83,7 @@ class Map:
     sums: Bars | None
 
 
-View: TypeAlias = Picture | Bars | Map
+View: TypeAlias = Picture | Bars | Signal | Map | Words | Matrix
 
 
 def view(attribution: Attribution, row: int, name: str, *, side: int, count: int = 20) -> View:
@@ -113,16 +97,25 @@ def view(attribution: Attribution, row: int, name: str, *, side: int, count: int
         count: Most features with a bar of their own.
     """
     values = np.asarray(attribution.row(row)[name], dtype=np.float64)
-    layout = picture_layout(values.shape, attribution.display.layouts.get(name, ""))
+    text = tokens(attribution, row, name)
+    if text:
+        return words(values, text)
+    known = attribution.display.layouts.get(name, "")
+    layout = picture_layout(values.shape, known)
     given = attribution.input_row(row).get(name)
     if given is not None and given.shape != values.shape:
         given = None
     if layout:
         return _picture(attribution, row, name, values, given, layout, side)
-    names = tuple(printable(f) for f in attribution.display.features.get(name, ()))
+    time = time_axis(values.shape, known)
+    if time is not None and given is not None and given.dtype.kind in "fiub":
+        names = attribution.display.features.get(name, ())
+        rate = attribution.display.rates.get(name, 0.0)
+        return signal(values, given, time, names, rate)
     if values.ndim < 2:
-        return _bars(name, names, values.reshape(-1), given, count)
-    return _map(names, values, side, count)
+        flat = None if given is None else given.reshape(-1)
+        return ranked(entries(attribution.display, name, values.reshape(-1), flat), count)
+    return _map(attribution.display, name, values, side, count)
 
 
 def picture_layout(shape: tuple[int, ...], layout: str = "") -> str:
@@ -138,7 +131,8 @@ def picture_layout(shape: tuple[int, ...], layout: str = "") -> str:
 def describe(drawn: Map) -> str:
     """What the axes of a map are."""
     rows, columns = drawn.shape
-    text = f"{rows:,} rows, {columns:,} {'features' if drawn.names else 'columns'}"
+    text = "1 row" if rows == 1 else f"{rows:,} rows"
+    text += f", {columns:,} {'features' if drawn.names else 'columns'}"
     if drawn.summed:
         text += f", summed over {' x '.join(map(str, drawn.summed))} leading entries"
     return text
@@ -258,37 +252,10 @@ def _average(strengths: Array, side: int, *, each: bool = False) -> Array:
     return np.asarray(image.resize(size, Image.Resampling.BOX))
 
 
-def _bars(
-    tensor: str, names: tuple[str, ...], values: Array, given: Array | None, count: int
-) -> Bars:
-    if len(names) != len(values):
-        tensor = printable(tensor)
-        names = (
-            tuple(f"{tensor}[{i}]" for i in range(len(values))) if len(values) > 1 else (tensor,)
-        )
-    inputs = None if given is None else np.asarray(given).reshape(-1)
-    order = np.argsort(-np.abs(values), kind="stable")
-    # "1 other" would take the place of that one
-    shown = order if len(order) <= count + 1 else order[:count]
-    bars = [
-        Bar(names[i], "" if inputs is None else _given(inputs[i]), float(values[i])) for i in shown
-    ]
-    if len(shown) < len(order):
-        rest = order[len(shown) :]
-        bars.append(Bar(f"{len(rest):,} others", "", float(values[rest].sum())))
-    finite = [abs(b.value) for b in bars if np.isfinite(b.value)]
-    return Bars(tuple(bars), max(finite, default=0.0), float(values.sum()))
-
-
-def _given(value: object) -> str:
-    if isinstance(value, np.str_):
-        return printable(str(value))
-    return number(float(value))  # type: ignore[arg-type]
-
-
-def _map(names: tuple[str, ...], values: Array, side: int, count: int) -> Map:
+def _map(display: Display, name: str, values: Array, side: int, count: int) -> Map:
     table = values.sum(axis=tuple(range(values.ndim - 2)))
     rows, columns = table.shape
+    names = display.features.get(name, ())
     named = len(names) == columns
     top = limit(table)
     return Map(
@@ -296,9 +263,9 @@ def _map(names: tuple[str, ...], values: Array, side: int, count: int) -> Map:
         top=top,
         total=float(values.sum()),
         shape=(rows, columns),
-        names=names if named else (),
+        names=tuple(map(printable, names)) if named else (),
         summed=values.shape[:-2],
-        sums=_bars("", names, table.sum(axis=0), None, count) if named else None,
+        sums=ranked(entries(display, name, table.sum(axis=0), None), count) if named else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -13,18 +14,42 @@ _LEAST = 64 << 20
 _UNKNOWN = 2 << 30
 """Assumed where a system says nothing."""
 
+_FRESH = 1.0
+"""Seconds for which a reading may serve again: it takes a dozen files, a third of what a call on a
+network of microseconds takes around its runs (benchmarks/overhead.py)."""
+
 _Files: TypeAlias = tuple[str, str, str]
 _V2: _Files = ("memory.max", "memory.current", "inactive_file ")
 _V1: _Files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
 """Limit, use, and the part of the use that is given up when asked for: files that were read."""
 
 
-def available_memory() -> int:
+_last: tuple[float, int] | None = None
+"""When the last reading was, and what it gave."""
+
+
+def available_memory(*, plenty: int | None = None) -> int:
     """Bytes that this process may still take, at least 64 MiB.
 
     The least of what the machine has free, what each control group around the process leaves of its
     limit, and what the limit of its address space (``ulimit -v``) leaves.
+
+    Args:
+        plenty: With so many bytes it does not matter how many there are: then a reading of the last
+            second serves again. None to read anew.
     """
+    global _last
+    now = time.monotonic()
+    if plenty is not None and _last is not None:
+        then, before = _last
+        if now - then < _FRESH and before >= plenty:
+            return before
+    left = _read()
+    _last = now, left
+    return left
+
+
+def _read() -> int:
     found = [_machine(), _address_space(), *_control_groups()]
     known = [f for f in found if f is not None]
     return max(min(known), _LEAST) if known else _physical()

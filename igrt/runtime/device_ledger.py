@@ -74,7 +74,7 @@ class _Watched:
         alpha = np.asarray([alphas[int(np.argmax(counts > 0))]], dtype=np.float64)
         points, number = self._points, np.asarray([path])
         points.step(number, points.paths.baseline[number], alpha)
-        refuse(points, self._names, number, alpha)
+        refuse(points, self._names)
         raise InternalError(
             f"a gradient on path {path} was not finite at alpha = {alpha[0]:.6g}, and then it was",
             hint="the model gives other results from run to run; report it with the model",
@@ -125,7 +125,8 @@ class DeviceKept:
         with self._device.lock:
             self._device.put(self._pool.displacement[slot], self._moves.begin(slot, path))
         gradients = DeviceGradients(self._pool, slot)
-        adaptive = begun(self._points, self._names, path, self._scheme, self._most, gradients)
+        most = self._most
+        adaptive = begun(self._points, self._names, path, self._scheme, most, lambda _: gradients)
         self._paths[slot] = path, adaptive, gradients
         return self._piece(slot)
 
@@ -157,8 +158,11 @@ class DeviceKept:
                 offset += gradient.shape[1]
             self._ring.used()
 
-    def next(self, slot: int) -> Piece | None:
-        """Where the path is to be evaluated next, unless it is done."""
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """Where paths are to be evaluated next, but for those that are done."""
+        return [self._next(s) for s in slots]
+
+    def _next(self, slot: int) -> Piece | None:
         number, path, gradients = self._paths[slot]
         places = self._places.pop(slot)
         self._watched.check(number, path.wanted, places)
@@ -248,18 +252,24 @@ class DeviceSums:
                 device.kernels.accumulate(*added, device.stream)
             self._ring.used()
 
-    def next(self, slot: int) -> Piece | None:
-        """The nodes of the next stage, unless the path is done."""
-        path, done = self._stages.done(slot)
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """The nodes of the next stage, but for paths that are done."""
+        following: dict[int, Piece | None] = {}
+        for done, (slot,) in self._stages.alike(slots, 1):
+            following[slot] = None if self._settled(done, slot) else self._stages.next(slot)
+        return [following[s] for s in slots]
+
+    def _settled(self, done: int, slot: int) -> bool:
+        """Whether a path is done after so many stages."""
+        path = self._stages.path[[slot]]
         stage = self._scheme.stages[done - 1]
         first = slot * self._nodes
         places = range(first, first + len(stage.alphas))
-        self._watched.check(path, stage.alphas.tolist(), places)
+        self._watched.check(int(path[0]), stage.alphas.tolist(), places)
         with self._device.lock:
-            sums = [self._device.get(s[slot]) for s in self._sums]
-        if settled(self._points, self._names, self._scheme, path, done, sums, self._found):
-            return None
-        return self._stages.next(slot)
+            sums = [self._device.get(s[slot])[np.newaxis] for s in self._sums]
+        ends = settled(self._points, self._names, self._scheme, path, done, sums, self._found)
+        return bool(ends[0])
 
 
 def device_ledger(

@@ -75,8 +75,8 @@ def integrate_inside(
         while any(p.wanted for p in work.values()):
             _round(points, names, work, changes=scheme.changes)
         for row, path in work.items():
-            parts = np.split(path.mean, np.cumsum(sizes)[:-1])
-            found.store(row, parts, path.error, path.evaluations)
+            parts = np.split(path.mean[np.newaxis], np.cumsum(sizes)[:-1], axis=1)
+            found.store(np.asarray([row]), parts, path.error, path.evaluations)
     return replace(found, chunk=points.chunk)
 
 
@@ -112,7 +112,7 @@ def _round(
     points.watch.planned += len(row)
     for part, lane in points.run(row, points.paths.baseline[row], alphas):
         here, made = row[part], lane.read()
-        points.refuse_unbounded(names, here, alphas[part], None)
+        points.refuse_unbounded(names, None)
         # the lane's next run writes over what it gives
         gradients = np.concatenate(made[: len(names)], axis=1)
         inner = np.concatenate(made[len(names) :], axis=1) if changes else gradients

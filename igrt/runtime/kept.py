@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast, final
 
 import numpy as np
 
 from igrt.quadrature import AdaptivePath, Gradients, HostGradients, Scheme, first_nodes
-from igrt.runtime.ledger import Piece, of_pieces, refuse, times_difference
+from igrt.runtime.ledger import Piece, refuse, times_difference
 from igrt.runtime.paths import Integrals
 from igrt.runtime.points import Points
 from igrt.specs import Array
@@ -89,6 +89,8 @@ class Kept:
         total = _room(points, keep_bytes)
         self._most = min(MOST, int(_SHARE * total))
         self._room = Room(total, self._most + _BESIDE)
+        self._features = sum(o.size for o in points.outputs)
+        self._dtype = np.result_type(*(o.dtype for o in points.outputs))
         self._paths: dict[int, tuple[int, AdaptivePath]] = {}
         self._gradients: dict[int, Array] = {}  # those at the points asked for last, [points, …]
 
@@ -104,7 +106,7 @@ class Kept:
 
     def add(self, pieces: Sequence[Piece]) -> None:
         """Keep the outputs of the last run, at the points of some pieces."""
-        refuse(self._points, self._names, *of_pieces(pieces))
+        refuse(self._points, self._names)
         outputs = self._points.lane.read()
         start = 0
         for piece in pieces:
@@ -116,8 +118,11 @@ class Kept:
             )
             start = stop
 
-    def next(self, slot: int) -> Piece | None:
-        """Where the path is to be evaluated next, unless it is done."""
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """Where paths are to be evaluated next, but for those that are done."""
+        return [self._next(s) for s in slots]
+
+    def _next(self, slot: int) -> Piece | None:
         number, path = self._paths[slot]
         path.add(cast("Sequence[Array]", self._gradients[slot]))  # rows of one array
         if path.wanted:
@@ -129,16 +134,14 @@ class Kept:
 
     def _piece(self, slot: int) -> Piece:
         number, path = self._paths[slot]
-        outputs = self._points.outputs
-        shape = len(path.wanted), sum(o.size for o in outputs)
-        self._gradients[slot] = np.empty(shape, np.result_type(*(o.dtype for o in outputs)))
+        self._gradients[slot] = np.empty((len(path.wanted), self._features), self._dtype)
         return Piece(slot, number, np.asarray(path.wanted, dtype=np.float64))
 
     def _adaptive(self, path: int) -> AdaptivePath:
-        ends = [self._points.paths.flat_ends(n, path) for n in self._names]
-        displacement = np.concatenate([x.astype(np.float64) - b for x, b in ends])
-        gradients = HostGradients(displacement, self._points.kernels)
-        return begun(self._points, self._names, path, self._scheme, self._most, gradients)
+        def keep(displacement: Array) -> HostGradients:
+            return HostGradients(displacement, self._points.kernels)
+
+        return begun(self._points, self._names, path, self._scheme, self._most, keep)
 
 
 def begun(
@@ -147,7 +150,7 @@ def begun(
     path: int,
     scheme: Scheme,
     most: int,
-    gradients: Gradients,
+    keep: Callable[[Array], Gradients],
 ) -> AdaptivePath:
     """A path before its first evaluation.
 
@@ -157,14 +160,16 @@ def begun(
         path: The path.
         scheme: When it stops, at a tolerance.
         most: Most evaluations.
-        gradients: What keeps its gradients.
+        keep: Makes what keeps its gradients, by its displacement.
     """
     ends = [points.paths.flat_ends(n, path) for n in names]
     x, b = (np.concatenate([e[k].astype(np.float64) for e in ends]) for k in range(2))
     spacing = float(max(np.finfo(e[0].dtype).eps for e in ends))
-    finest = _finest(b, x - b, spacing), _finest(x, x - b, spacing)
+    displacement = x - b
+    finest = _finest(b, displacement, spacing), _finest(x, displacement, spacing)
     assert scheme.tolerance is not None
     change = float(points.paths.change[path])
+    gradients = keep(displacement)
     return AdaptivePath(scheme.tolerance, gradients, change, most, finest, scheme.smooth)
 
 
@@ -172,10 +177,13 @@ def store(
     points: Points, names: Sequence[str], path: int, adaptive: AdaptivePath, found: Integrals
 ) -> None:
     """Write down what a path came to."""
-    sizes = [o.size for o in points.outputs]
-    means = np.split(adaptive.mean, np.cumsum(sizes)[:-1])
-    values = [times_difference(points, n, path, m) for n, m in zip(names, means, strict=True)]
-    found.store(path, values, adaptive.error, adaptive.evaluations)
+    row, mean = np.asarray([path]), adaptive.mean[np.newaxis]
+    start, values = 0, []
+    for name, output in zip(names, points.outputs, strict=True):
+        part = mean[:, start : start + output.size]
+        values.append(times_difference(points, name, row, part))
+        start += output.size
+    found.store(row, values, adaptive.error, adaptive.evaluations)
 
 
 def most_bytes(features: int, paths: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
 
 from igrt.quadrature import Scheme, Stage
-from igrt.runtime.paths import Integrals
+from igrt.runtime.paths import Integrals, rows_of
 from igrt.runtime.points import Points
 from igrt.specs import Array
 
@@ -94,14 +94,17 @@ class Ledger(Protocol):
         """
         ...
 
-    def next(self, slot: int) -> Piece | None:
-        """Where a path is to be evaluated next; None where it is done, with its results stored."""
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """Where paths are to be evaluated next; None for those done, with their results stored."""
         ...
 
 
-Pullback = Callable[[int, Sequence[Array]], list[Array]]
-"""From sums of what the model gives along a path, [n, features] per output, to those of the
-gradients, [n, features] per attributed tensor; linear."""
+Pullback = Callable[[Array, Sequence[Array]], list[Array]]
+"""From sums of what the model gives along some paths, [paths, n, features] per output, to those of
+the gradients, [paths, n, features] per attributed tensor; linear."""
+
+_AT_ONCE = 1 << 16
+"""Features of all the paths that are settled at once: small ones share the calls into NumPy."""
 
 
 @final
@@ -115,18 +118,28 @@ class Stages:
 
     def __init__(self, scheme: Scheme, slots: int) -> None:
         self._stages = scheme.stages
-        self._path, self._stage = [0] * slots, [0] * slots
+        self._stage = [0] * slots
+        self.path = np.zeros(slots, dtype=np.int64)
+        """Path of each slot."""
         self.first = len(scheme.stages[0].alphas)
         """Points that every path begins with."""
 
     def begin(self, slot: int, path: int) -> Piece:
         """The nodes of the first stage."""
-        self._path[slot], self._stage[slot] = path, 0
+        self.path[slot], self._stage[slot] = path, 0
         return self._piece(slot)
 
-    def done(self, slot: int) -> tuple[int, int]:
-        """The path, and how many stages are complete once the points asked for last are there."""
-        return self._path[slot], self._stage[slot] + 1
+    def alike(self, slots: Sequence[int], most: int) -> Iterator[tuple[int, list[int]]]:
+        """Slots that are at the same stage, and how many stages are complete by now.
+
+        Args:
+            slots: Slots where the points asked for last are there.
+            most: Slots at a time.
+        """
+        for stage in sorted({self._stage[s] for s in slots}):
+            same = [s for s in slots if self._stage[s] == stage]
+            for start in range(0, len(same), most):
+                yield stage + 1, same[start : start + most]
 
     def next(self, slot: int) -> Piece:
         """The nodes of the stage after that."""
@@ -135,7 +148,7 @@ class Stages:
 
     def _piece(self, slot: int) -> Piece:
         stage = self._stages[self._stage[slot]]
-        return Piece(slot, self._path[slot], stage.alphas, stage.weights)
+        return Piece(slot, int(self.path[slot]), stage.alphas, stage.weights)
 
 
 @final
@@ -164,7 +177,9 @@ class Sums:
         self._pullback = pullback
         self._points, self._names, self._scheme, self._found = points, names, scheme, found
         sizes = [o.size for o in points.outputs]
-        per_slot = 8 * scheme.rules * max(1, sum(sizes))
+        features = max(1, sum(sizes))
+        per_slot = 8 * scheme.rules * features
+        self._at_once = max(1, _AT_ONCE // max(features, found.features))
         self.slots = max(1, min(len(points.paths), keep_bytes // per_slot))
         self._sums = [np.zeros((self.slots, scheme.rules, f)) for f in sizes]
         self._stages = Stages(scheme, self.slots)
@@ -183,38 +198,49 @@ class Sums:
     def add(self, pieces: Sequence[Piece]) -> None:
         """Take the outputs of the last run, at the points of some pieces."""
         if self._pullback is None:
-            refuse(self._points, self._names, *of_pieces(pieces))
+            refuse(self._points, self._names)
         else:  # what it makes of a number that is none, it cannot undo
-            names = [o.name for o in self._points.outputs]
-            self._points.refuse_unbounded(names, *of_pieces(pieces), None)
+            self._points.refuse_unbounded([o.name for o in self._points.outputs], None)
         slots = np.repeat([p.slot for p in pieces], [len(p) for p in pieces])
         parts = [p.weights for p in pieces if p.weights is not None]
         weights = np.ascontiguousarray(np.concatenate(parts, axis=1))
         for sums, flat in zip(self._sums, self._points.lane.read(), strict=True):
             self._points.kernels.accumulate(sums, flat, slots, weights)
 
-    def next(self, slot: int) -> Piece | None:
-        """The nodes of the next stage, unless the path is done."""
-        path, done = self._stages.done(slot)
-        sums = [of_slots[slot] for of_slots in self._sums]
+    def next(self, slots: Sequence[int]) -> list[Piece | None]:
+        """The nodes of the next stage, but for paths that are done."""
+        following: dict[int, Piece | None] = {}
+        for done, together in self._stages.alike(slots, self._at_once):
+            ends = self._settled(done, together)
+            for slot, over in zip(together, ends.tolist(), strict=True):
+                following[slot] = None if over else self._stages.next(slot)
+        return [following[s] for s in slots]
+
+    def _settled(self, done: int, slots: Sequence[int]) -> Array:
+        """Which of some paths are done after so many stages, [slots] bool."""
+        path, index = self._stages.path[slots], np.asarray(slots)
+        sums = [rows_of(of_slots, index) for of_slots in self._sums]
         if self._pullback is not None:
             sums = _pulled_back(self._pullback, path, self._scheme.stages[done - 1], sums)
-        if settled(self._points, self._names, self._scheme, path, done, sums, self._found):
-            return None
-        return self._stages.next(slot)
+        return settled(self._points, self._names, self._scheme, path, done, sums, self._found)
 
 
-def _pulled_back(pullback: Pullback, path: int, stage: Stage, sums: Sequence[Array]) -> list[Array]:
-    """Sums of gradients by the rules that a stage ends with, [rules, features] each."""
+def _pulled_back(
+    pullback: Pullback, path: Array, stage: Stage, sums: Sequence[Array]
+) -> list[Array]:
+    """Sums of gradients by the rules that a stage ends with, [paths, rules, features] each."""
     used = [stage.fine] if stage.coarse is None else [stage.fine, stage.coarse]
     # the difference of two rules itself, which would drown in the rounding of both
-    rows = [np.stack([s[used[0]], *(s[used[0]] - s[k] for k in used[1:])]) for s in sums]
+    rows = [
+        np.stack([s[:, used[0]], *(s[:, used[0]] - s[:, k] for k in used[1:])], axis=1)
+        for s in sums
+    ]
     found = []
     for pulled in pullback(path, rows):
-        of_rules = np.zeros((len(sums[0]), pulled.shape[1]))
-        of_rules[used[0]] = pulled[0]
-        for k, gap in zip(used[1:], pulled[1:], strict=True):
-            of_rules[k] = of_rules[used[0]] - gap
+        of_rules = np.zeros((*sums[0].shape[:2], pulled.shape[2]))
+        of_rules[:, used[0]] = pulled[:, 0]
+        for place, k in enumerate(used[1:], start=1):
+            of_rules[:, k] = of_rules[:, used[0]] - pulled[:, place]
         found.append(of_rules)
     return found
 
@@ -223,69 +249,67 @@ def settled(
     points: Points,
     names: Sequence[str],
     scheme: Scheme,
-    path: int,
+    path: Array,
     done: int,
     sums: Sequence[Array],
     found: Integrals,
-) -> bool:
-    """Whether a path is done after some stages of a scheme; if so, its results are stored.
+) -> Array:
+    """Which paths are done after some stages of a scheme, [paths] bool; their results are stored.
 
     Args:
         points: The model.
         names: Attributed tensors.
         scheme: Where to evaluate, and when to stop.
-        path: The path.
+        path: The paths, [paths] int64.
         done: Stages that are complete.
-        sums: Sum of each rule by tensor, [rules, features] each.
+        sums: Sum of each rule by tensor, [paths, rules, features] each.
         found: Where results are stored.
     """
     stage = scheme.stages[done - 1]
-    error = norm = 0.0
+    error, norm, total = np.zeros((3, len(path)))
     values = []
     for name, of_rules in zip(names, sums, strict=True):
-        values.append(times_difference(points, name, path, of_rules[stage.fine]))
-        norm += float(np.abs(values[-1]).sum())
+        values.append(times_difference(points, name, path, of_rules[:, stage.fine]))
+        norm += np.abs(values[-1]).sum(axis=1)
+        total += values[-1].sum(axis=1)
         if stage.coarse is None:
-            error = np.nan
+            error[:] = np.nan
         else:
-            gap = of_rules[stage.fine] - of_rules[stage.coarse]
-            error += float(np.abs(times_difference(points, name, path, gap)).sum())
+            gap = of_rules[:, stage.fine] - of_rules[:, stage.coarse]
+            error += np.abs(times_difference(points, name, path, gap)).sum(axis=1)
+    ends = np.ones(len(path), dtype=bool)
     if scheme.tolerance is not None:
-        total = sum(float(v.sum()) for v in values)
-        error = max(error, abs(total - float(points.paths.change[path])))
-        if error > scheme.tolerance * norm and done < len(scheme.stages):
-            return False
-    found.store(path, values, error, sum(len(s.alphas) for s in scheme.stages[:done]))
-    return True
+        error = np.maximum(error, np.abs(total - points.paths.change[path]))
+        if done < len(scheme.stages):
+            ends = error <= scheme.tolerance * norm
+    evaluations = sum(len(s.alphas) for s in scheme.stages[:done])
+    stored: Array | slice = slice(None) if ends.all() else ends
+    found.store(path[stored], [v[stored] for v in values], error[stored], evaluations)
+    return ends
 
 
-def refuse(points: Points, names: Sequence[str], path: Array, alphas: Array) -> None:
+def refuse(points: Points, names: Sequence[str]) -> None:
     """Raise where a gradient of the last run is no ordinary number and counts.
 
     Args:
         points: The model.
         names: Attributed tensors.
-        path: Path of each point of the last run.
-        alphas: Its position.
     """
     paths = points.paths
 
     def moves(name: str, row: int) -> Array:
-        x, b = paths.flat_ends(name, path[row])
+        x, b = paths.flat_ends(name, points.path[row])
         return np.asarray(x != b)
 
-    points.refuse_unbounded(names, path, alphas, moves if paths.times_difference else None)
+    points.refuse_unbounded(names, moves if paths.times_difference else None)
 
 
-def times_difference(points: Points, name: str, path: int, mean: Array) -> Array:
-    """(x - x')·mean for a path, [features] float64; the mean itself where that is wanted."""
-    paths = points.paths
-    if not paths.times_difference:
-        return np.array(mean, dtype=np.float64)
-    x, b = paths.flat_ends(name, path)
-    out = np.array(mean, dtype=np.float64)
-    row = out[np.newaxis]
-    points.kernels.multiply_difference(row, x[np.newaxis], b[np.newaxis], row)
+def times_difference(points: Points, name: str, path: Array, mean: Array) -> Array:
+    """(x - x')·mean of each path, [paths, features] float64; or the mean where that is wanted."""
+    out = np.array(mean, dtype=np.float64, order="C")
+    if points.paths.times_difference:
+        x, b = points.paths.ends_of(name, path)
+        points.kernels.multiply_difference(out, x, b, out)
     return out
 
 

@@ -67,6 +67,12 @@ class Paths:
         x, b = self.inputs[name][self.example[path]], self.baselines[name][self.baseline[path]]
         return x.reshape(-1), b.reshape(-1)
 
+    def ends_of(self, name: str, path: Array) -> tuple[Array, Array]:
+        """Inputs and baselines of some paths, [paths, features] each."""
+        x = rows_of(self.inputs[name], self.example[path])
+        b = rows_of(self.baselines[name], self.baseline[path])
+        return x.reshape(len(path), -1), b.reshape(len(path), -1)
+
     def __len__(self) -> int:
         return len(self.example)
 
@@ -90,6 +96,11 @@ class Integrals:
     evaluations: Array
     chunk: int
     shared: str = ""
+
+    @property
+    def features(self) -> int:
+        """Numbers that a path comes to."""
+        return sum(v[:1].size for v in self.values.values())
 
     @staticmethod
     def empty(paths: int, shapes: Mapping[str, tuple[int, ...]], chunk: int) -> Integrals:
@@ -116,11 +127,18 @@ class Integrals:
             blocks[-1].shared,
         )
 
-    def store(self, path: int, values: Sequence[Array], error: float, evaluations: int) -> None:
-        """Write down the result of a path; values are [features] each."""
+    def store(
+        self, path: Array, values: Sequence[Array], error: Array | float, evaluations: int
+    ) -> None:
+        """Write down the results of some paths; values are [paths, features] each."""
         for of_paths, flat in zip(self.values.values(), values, strict=True):
-            of_paths[path] = flat.reshape(of_paths.shape[1:])
+            of_paths[path] = flat.reshape(len(path), *of_paths.shape[1:])
         self.error[path], self.evaluations[path] = error, evaluations
+
+
+def rows_of(array: Array, index: Array) -> Array:
+    """Some rows of an array; a single one is not copied."""
+    return array[index] if len(index) != 1 else array[index[0] : index[0] + 1]
 
 
 def result_bytes(features: int, paths: int) -> int:
@@ -128,4 +146,4 @@ def result_bytes(features: int, paths: int) -> int:
     return 3 * 8 * features * paths
 
 
-__all__ = ["Integrals", "Paths", "result_bytes"]
+__all__ = ["Integrals", "Paths", "result_bytes", "rows_of"]

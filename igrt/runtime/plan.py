@@ -29,6 +29,9 @@ _BESIDE = 6 << 20
 _KEEP_MOST = 512 << 20
 """Most bytes for what is known of the paths in work, however many there are."""
 
+_PLENTY = 8
+"""Memory over what an explanation can take, from which on nobody counts it anew at every call."""
+
 
 @final
 @dataclass(frozen=True)
@@ -79,6 +82,12 @@ class Need:
     def least(self) -> int:
         """Memory with a single row per run."""
         return self.fixed_bytes + self.row_bytes + self.keep.least
+
+    @property
+    def most(self) -> int:
+        """Memory as far as it is of use."""
+        rows = max(self.row_bytes, ONE_CHUNK)
+        return self.fixed_bytes + rows + max(self.keep.least, min(self.keep.most, _KEEP_MOST))
 
 
 @final
@@ -146,7 +155,9 @@ def plan(
     require_positive("internal_batch_size", internal_batch_size)
     require_room(need, memory)
     if memory is None:
-        budget = _by_default(need, available_memory() if available is None else available)
+        if available is None:
+            available = available_memory(plenty=_PLENTY * need.most)
+        budget = _by_default(need, available)
     else:
         budget = memory
     keep, row, spare = need.keep, need.row_bytes, budget - need.fixed_bytes

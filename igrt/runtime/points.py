@@ -53,6 +53,8 @@ class Points:
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
         self._open: Lane | None = None
+        self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
+        """Path of each point of the last run, and its position."""
 
     @property
     def siblings(self) -> Array | None:
@@ -114,6 +116,7 @@ class Points:
                 del lane  # its buffers go before others come
                 self.chunk, self._open = max(1, count // 2), None
                 continue
+            self.path, self._alphas = path[:count], alphas[:count]
             return count
 
     def run(self, path: Array, baseline: Array, alphas: Array) -> Iterator[tuple[slice, Lane]]:
@@ -129,20 +132,14 @@ class Points:
             start = part.stop
 
     def refuse_unbounded(
-        self,
-        names: Sequence[str],
-        path: Array,
-        alphas: Array,
-        moves: Callable[[str, int], Array] | None,
+        self, names: Sequence[str], moves: Callable[[str, int], Array] | None
     ) -> None:
-        """Raise where one of the first outputs is no ordinary number.
+        """Raise where one of the first outputs of the last run is no ordinary number.
 
         Args:
             names: Tensors that the first outputs are the gradients of.
-            path: Path of each point of the last run.
-            alphas: Its position.
-            moves: Features of a tensor that move along the path of a point, [features] bool; those
-                that do not are attributed 0 whatever their gradient. None for all.
+            moves: Features of a tensor that move at a point of the run, [features] bool; those that
+                do not are attributed 0 whatever their gradient. None for all.
 
         Raises:
             NonFiniteError: If a gradient is NaN, infinite or huge where it counts.
@@ -152,7 +149,8 @@ class Points:
             if not lane.bounded(k):
                 moving = None if moves is None else lambda row, n=name: moves(n, row)
                 flat = lane.read()[k]
-                refuse_unbounded(name, flat, self.paths, path, alphas, lane.feeds(), moving)
+                at = self.path, self._alphas
+                refuse_unbounded(name, flat, self.paths, *at, lane.feeds(), moving)
 
 
 __all__ = ["Points"]

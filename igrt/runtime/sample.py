@@ -93,8 +93,8 @@ def sample(
             if not active:
                 break
         for r, found in sums.items():
-            parts = np.split(found.mean, np.cumsum(sizes)[:-1])
-            result.store(r, parts, found.error, found.count)
+            parts = np.split(found.mean[np.newaxis], np.cumsum(sizes)[:-1], axis=1)
+            result.store(np.asarray([r]), parts, found.error, found.count)
     return replace(result, chunk=points.chunk)
 
 
@@ -119,7 +119,7 @@ def _round(
     where = np.tile(np.concatenate([a for _, a in runs]), len(active))
     points.watch.planned += len(path)
     for part, lane in points.run(path, baseline, where):
-        made = _contributions(points, names, path[part], baseline[part], where[part], lane.read())
+        made = _contributions(points, names, path[part], baseline[part], lane.read())
         for r, end, contribution in zip(path[part], last[part], made, strict=True):
             sums[int(r)].add(contribution, last=bool(end))
         points.watch.did(len(made))
@@ -130,7 +130,6 @@ def _contributions(
     names: Sequence[str],
     path: Array,
     baseline: Array,
-    alphas: Array,
     gradients: list[Array],
 ) -> Array:
     """(x - b) · gradient at each point, [points, features] float64."""
@@ -142,7 +141,7 @@ def _contributions(
         with np.errstate(invalid="ignore"):
             products = (x.astype(np.float64) - b) * gradient.astype(np.float64)
         parts.append(np.where(moves[name], products, 0.0))
-    points.refuse_unbounded(names, path, alphas, lambda name, row: moves[name][row])
+    points.refuse_unbounded(names, lambda name, row: moves[name][row])
     return np.concatenate(parts, axis=1)
 
 

@@ -168,10 +168,8 @@ class _Queue:
         more = 0
         for piece in pieces:
             self._pending[piece.slot] -= len(piece)
-        for slot in dict.fromkeys(p.slot for p in pieces):
-            if self._pending[slot]:
-                continue
-            following = self._ledger.next(slot)
+        due = [s for s in dict.fromkeys(p.slot for p in pieces) if not self._pending[s]]
+        for slot, following in zip(due, self._ledger.next(due), strict=True):
             if following is None:
                 del self._pending[slot]
                 self._free.append(slot)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from functools import cache
 from typing import Any, Self, final
 
 from igrt.errors import Cancelled, DeadlineExceeded, IgrtError
@@ -79,16 +80,13 @@ class Watch:
         Args:
             entries: What else they say.
         """
-        if not entries and not self._looks:
-            return None
         key = tuple(entries.items())
+        if not self._looks:
+            return _unwatched(key) if key else None
         with self._lock:
             self._begin_to_look()
             if key not in self._options:
-                options = onnxruntime().RunOptions()
-                options.log_severity_level = 4
-                for name, value in key:
-                    options.add_run_config_entry(name, value)
+                options = _run_options(key)
                 options.terminate = self._ended
                 self._options[key] = options
             return self._options[key]
@@ -159,6 +157,20 @@ class Watch:
         if not self.planned:
             return "before the first gradient evaluation"
         return f"after {self.done} of {self.planned} gradient evaluations"
+
+
+def _run_options(entries: tuple[tuple[str, str], ...]) -> Any:
+    options = onnxruntime().RunOptions()
+    options.log_severity_level = 4
+    for name, value in entries:
+        options.add_run_config_entry(name, value)
+    return options
+
+
+@cache
+def _unwatched(entries: tuple[tuple[str, str], ...]) -> Any:
+    """Options of runs that nothing ends: they never change, so that all calls share them."""
+    return _run_options(entries)
 
 
 def current_watch() -> Watch | None:

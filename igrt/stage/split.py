@@ -53,9 +53,15 @@ class Choice:
     front: Front
     back: Back
 
-    @cached_property
+    @property
     def saved(self) -> float:
         """Part of the cost of a step that is saved, as estimated."""
+        whole, steps = self.costs
+        return 1 - steps / whole if whole else 0.0
+
+    @cached_property
+    def costs(self) -> tuple[float, float]:
+        """Cost of the whole graph at a point of a path, and of the step."""
         of = self.of
         whole = sum(of.cost(n) for n in of.graph.nodes)
         whole += MOVED * sum(map(of.bytes, of.moving))
@@ -64,7 +70,7 @@ class Choice:
         steps += MOVED * sum(map(of.bytes, self.front.moving))
         steps += COPIED * sum(map(of.bytes, self.front.fixed))
         steps += SUMMED * sum(map(of.bytes, self.back.summed))
-        return 1 - steps / whole if whole else 0.0
+        return whole, steps
 
     @cached_property
     def stays(self) -> list[int]:
@@ -92,7 +98,8 @@ class Choice:
             ranks={n: len(of.shape(n) or ()) for n in sized},
         )
         rows = {n: of.row(n) if of.by_rows(n) else None for n in summed}
-        return Staging(str(self), self.pays, parts, rows, sum(map(of.bytes, cut)))
+        whole, steps = self.costs
+        return Staging(str(self), self.pays, parts, whole - steps, rows, sum(map(of.bytes, cut)))
 
     def _type(self, name: str) -> tuple[str, list[int | None]]:
         """Element type and sizes of a tensor, as far as they are those of every call."""

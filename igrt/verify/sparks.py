@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from igrt.render.cells import blocks
 from igrt.render.facts import number
 from igrt.specs import Array
 from igrt.verify.faithfulness import Faithfulness
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _ROWS, _CELLS = 4, 32
 
 
@@ -38,10 +38,7 @@ def sparks(measured: Sequence[Faithfulness]) -> list[str]:
 
 def spark(share: Array, curve: Array, low: float, high: float) -> str:
     """A curve over 0 … 1 as one line of blocks between two heights."""
-    heights = np.interp(np.linspace(0.0, 1.0, _CELLS), share, curve)
-    span = (high - low) or 1.0
-    steps = np.rint((heights - low) / span * (len(_BLOCKS) - 1)).astype(int)
-    return "".join(_BLOCKS[k] for k in np.clip(steps, 0, len(_BLOCKS) - 1))
+    return blocks(np.interp(np.linspace(0.0, 1.0, _CELLS), share, curve), low, high)
 
 
 __all__ = ["spark", "sparks"]

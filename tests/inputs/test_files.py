@@ -100,7 +100,7 @@ def test_names_that_are_no_text_can_be_shown(tmp_path):
         ("x.pkl", "unknown suffix `.pkl`", "pickles can run code"),
         ("x.pt", "unknown suffix `.pt`", "pickles can run code"),
         ("x.nyp", "unknown suffix `.nyp`", "`.npy`?"),
-        ("x.wav", "unknown suffix `.wav`", "the suffixes read are .npy"),
+        ("x.flac", "unknown suffix `.flac`", "the suffixes read are .npy"),
         ("x", "it has no suffix", "the suffixes read are .npy"),
     ],
 )

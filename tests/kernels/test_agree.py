@@ -308,7 +308,7 @@ def test_two_threads_give_the_same_bits(kernels: KernelSet) -> None:
 
 def refined(kernels: Any, x: Array, scale: Array, weights: Array, factors: Array) -> list[Array]:
     mean, variance = normal(scale.shape, np.float64, 5), normal(scale.shape, np.float64, 6)
-    steps = np.full(2, 7.0)
+    steps = np.full((x.shape[1], 2), 7.0)
     kernels.refine(x[0], x[1], x[2], scale, weights, factors, mean, variance, steps)
     return [mean, variance, steps]
 
@@ -316,10 +316,24 @@ def refined(kernels: Any, x: Array, scale: Array, weights: Array, factors: Array
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("features", [0, *FEATURES])
 def test_refine_agrees(kernels: KernelSet, dtype: Any, features: int) -> None:
-    x, scale = normal((3, features), dtype), np.abs(normal((features,), np.float64, 1))
-    weights, factors = normal((2, 3), np.float64, 2)
+    x, scale = normal((3, 4, features), dtype), np.abs(normal((features,), np.float64, 1))
+    weights, factors = normal((2, 4, 3), np.float64, 2)
     found = refined(kernels, x, scale, weights, factors)
     for a, b in zip(found, refined(reference, x, scale, weights, factors), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_refine_takes_threes_one_after_the_other(kernels: KernelSet) -> None:
+    x, scale = normal((3, 5, 40), np.float32), np.abs(normal((40,), np.float64, 1))
+    weights, factors = normal((2, 5, 3), np.float64, 2)
+    mean, variance = normal((40,), np.float64, 5), normal((40,), np.float64, 6)
+    steps = np.empty((5, 2))
+    for m in range(5):
+        part = slice(m, m + 1)
+        own = weights[part], factors[part], mean, variance, steps[part]
+        kernels.refine(x[0, part], x[1, part], x[2, part], scale, *own)
+    together = refined(kernels, x, scale, weights, factors)
+    for a, b in zip(together, (mean, variance, steps), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -327,7 +341,8 @@ def test_refine_agrees(kernels: KernelSet, dtype: Any, features: int) -> None:
 def test_refine_is_its_formula(kernels: KernelSet, dtype: Any) -> None:
     x, scale = normal((3, 40), dtype), np.abs(normal((40,), np.float64, 1))
     weights, factors = np.array([0.5, -1.0, 0.25]), np.array([1.0, 0.5, -0.75])
-    mean, variance, steps = refined(kernels, x, scale, weights, factors)
+    at = weights[np.newaxis], factors[np.newaxis]
+    mean, variance, (steps,) = refined(kernels, x[:, np.newaxis], scale, *at)
     wide = x.astype(np.longdouble)
     gaps = np.stack([wide[1] - wide[0], wide[2] - wide[1], wide[2] - wide[0]])
     # some ten roundings of float64 in numbers of order ten, forty in the sums over features
@@ -338,10 +353,10 @@ def test_refine_is_its_formula(kernels: KernelSet, dtype: Any) -> None:
 
 
 def test_refine_refuses_what_does_not_fit(kernels: KernelSet) -> None:
-    x, three, scale = normal((3, 5), np.float32), np.ones(3), np.ones(5)
+    x, three, scale = normal((3, 2, 5), np.float32), np.ones((2, 3)), np.ones(5)
     with pytest.raises(ValueError, match="refine: scale must have the shape"):
         refined(kernels, x, np.ones(4), three, three)
     with pytest.raises(ValueError, match="refine: weights must have the shape"):
-        refined(kernels, x, scale, np.ones(2), three)
+        refined(kernels, x, scale, np.ones((1, 3)), three)
     with pytest.raises(TypeError, match="refine: factors must be float64"):
         refined(kernels, x, scale, three, three.astype(np.float32))

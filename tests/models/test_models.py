@@ -179,6 +179,7 @@ def test_samples_differ_and_are_all_listed(name: str) -> None:
     assert len(np.unique(samples(name)[INPUTS[name][0]], axis=0)) >= 6
     listed = {entry["file"] for entry in entries}
     arrays = {f"inputs/{key}.npy" for key in INPUTS[name]}  # the same rows, as the model takes them
+    arrays.add("inputs/background.csv")  # rows to compare with
     found = {f"inputs/{file.name}" for file in (MODELS / name / "inputs").iterdir()}
     assert listed <= found <= listed | arrays
 

@@ -31,8 +31,8 @@ def test_inserting_gives_what_building_gives():
         return np.sin(slopes[0] * a) + (a > 0.3) * slopes[1] + (a > 0.61) * slopes[2]
 
     grown = built(alphas[:2], g, 5)
-    for a in alphas[2:]:
-        grown.insert(float(a), g(a))
+    for some in np.split(alphas[2:], [1, 8, 9]):
+        grown.insert(some.tolist(), [g(a) for a in some])
     whole = built(alphas, g, 5)
     assert grown.alphas == whole.alphas
     # what is added and taken away again leaves rounding errors behind

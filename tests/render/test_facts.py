@@ -105,11 +105,11 @@ def test_several_targets_of_one_example_share_its_source(make):
 def test_caution_only_where_the_tolerance_is_missed(make):
     values = {"x": np.ones((2, 2))}
     result = make(values, error=np.array([0.003, 0.2]))
-    assert facts.caution(result, 0) == ""
-    assert facts.caution(result, 1) == (
+    assert facts.caution(result, (0,)) == ""
+    assert facts.caution(result, (1,)) == (
         "not converged: the estimated error of 20 % is above the tolerance of 1 %"
     )
-    assert facts.caution(make(values, error=np.array([0.5, np.nan]), tolerance=None), 0) == ""
+    assert facts.caution(make(values, error=np.array([0.5, np.nan]), tolerance=None), (0,)) == ""
 
 
 def test_top_classes(make, table):

@@ -44,7 +44,7 @@ b.npy    class 1    2.5       0.5  -0.002     0.1 %   20 %  1,500"""
 
 
 def plain(result, **options):
-    return text(result, **({"colour": False, "width": 80} | options))
+    return text(result, **({"colours": 0, "width": 80} | options))
 
 
 def test_one_row(table):
@@ -67,7 +67,7 @@ def test_a_batch_is_a_table(make):
 
 
 def test_colours_add_only_escape_sequences(table):
-    coloured = text(table, colour=True, width=80)
+    coloured = text(table, colours=16, width=80)
     assert "\x1b[31m" in coloured
     assert "\x1b[34m" in coloured
     assert re.sub(r"\x1b\[\d+m", "", coloured) == plain(table)
@@ -116,7 +116,7 @@ def test_others_are_named(make):
 
 
 def test_many_rows_are_counted(make):
-    shown = plain(make({"x": np.ones((130, 2))}))
+    shown = plain(make({"x": np.ones((130, 9, 8))}))
     assert "and 30 more rows" in shown
     assert shown.count("top classes") == 16
 

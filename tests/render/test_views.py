@@ -181,9 +181,9 @@ def test_tensors_of_more_axes_are_summed_over_the_leading_ones(make):
 
 
 def test_long_maps_are_averaged_along_each_axis(make):
-    drawn = view(make({"x": np.ones((1, 3, 1000))}), 0, "x", side=100)
-    assert drawn.strength.shape == (3, 100)
-    assert drawn.shape == (3, 1000)
+    drawn = view(make({"x": np.ones((1, 20, 1000))}), 0, "x", side=100)
+    assert drawn.strength.shape == (20, 100)
+    assert drawn.shape == (20, 1000)
 
 
 def test_results_without_a_row_axis(make):

@@ -224,8 +224,9 @@ def test_figures_are_those_of_the_host(smooth: bool) -> None:
     here = device_pool.DeviceGradients(pool, 0)
     host = HostGradients(displacement)
     both = [
-        begun(points, ["x"], 0, scheme, 24, gradients)  # change is that of another function:
-        for gradients in (here, host)  # refinement goes on to the end
+        # change is that of another function: refinement goes on to the end
+        begun(points, ["x"], 0, scheme, 24, lambda _, kept=gradients: kept)
+        for gradients in (here, host)
     ]
     place = 0
     while both[1].wanted:

@@ -109,7 +109,7 @@ def test_a_budget_too_small_for_one_row_is_refused_with_what_it_takes() -> None:
 
 
 def test_the_default_budget_is_half_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "available_memory", lambda: 20 * MIB)
+    monkeypatch.setattr(module, "available_memory", lambda **_: 20 * MIB)
     found = plan(needed())
     assert (found.budget, found.chunk, found.row_bytes) == (10 * MIB, 10, MIB)
     assert plan(needed(), available=8 * MIB).chunk == 4

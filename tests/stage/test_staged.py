@@ -7,13 +7,19 @@ import pytest
 from onnx import numpy_helper, parser
 
 import igrt
-from igrt import staged
+from igrt import engine, staged
 from igrt.errors import NonFiniteError
 
 MODELS = Path(__file__).parents[2] / "models"
 
 # float32 sums in another order, relative to the largest attribution of the example
 SAME = 2e-6
+
+
+@pytest.fixture(autouse=True)
+def free_runs(monkeypatch):
+    """Parts serve however small the network."""
+    monkeypatch.setattr(engine, "_RUN", 0.0)
 
 
 def model(text, **weights):
@@ -172,6 +178,16 @@ def test_float16_is_not_staged():
 def test_few_evaluations_are_not_staged(options):
     made, inputs = CASES["wide"]
     assert igrt.explain(made, inputs, target=0, **options).provenance["staged"] == ""
+
+
+def test_small_networks_are_staged_where_a_path_has_many_evaluations(monkeypatch):
+    # a step of this one saves the work of some 8,000 bytes
+    monkeypatch.setattr(engine, "_RUN", 1e5)
+    made, inputs = CASES["wide"]
+    explainer = igrt.Explainer(made, provider="cpu")
+    few, many = (explainer.explain(inputs, target=0, n_steps=n) for n in (4, 100))
+    assert few.provenance["staged"] == ""
+    assert "epilogue" in many.provenance["staged"]
 
 
 def test_an_affine_model_needs_one_evaluation_and_no_parts():

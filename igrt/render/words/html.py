@@ -1,0 +1,47 @@
+"""A text as coloured words of the HTML page."""
+
+from __future__ import annotations
+
+from igrt.render.facts import number
+from igrt.render.markup import bar_table, safe, scale, shade
+from igrt.render.words.table import table
+from igrt.render.words.view import SCALING, UNKNOWN, Piece, Words
+
+
+def figure(drawn: Words) -> str:
+    """The text, its legend, and all of its numbers in a table that opens.
+
+    The pieces stand in the text as they are, so that it can be selected, copied and read aloud, and
+    so that the browser orders right-to-left words and joins their letters.
+    """
+    paragraphs = "".join(_text(drawn, at, text) for at, text in enumerate(drawn.texts))
+    unknown = any(piece.kind == "unknown" for piece in drawn.pieces)
+    numbers = table(drawn, len(drawn.pieces))
+    note = SCALING + (f"; underlined: {UNKNOWN}" if unknown else "")
+    return (
+        f'<figure>\n<div class="words" role="group" aria-label="{safe(drawn.told)}">\n'
+        f'{paragraphs}</div>\n<p class="quiet">{safe(drawn.caption)}</p>\n'
+        f"{scale(drawn.top, note)}</figure>\n"
+        "<details>\n<summary>All tokens, the strongest first</summary>\n"
+        f"{bar_table(numbers, 'attribution per token', 'token', 'kind')}"
+        "</details>\n"
+    )
+
+
+def _text(drawn: Words, at: int, text: tuple[Piece, ...]) -> str:
+    name = f'<span class="quiet">text {at + 1}</span>\n' if len(drawn.texts) > 1 else ""
+    pieces = "".join(("" if p.glued else " ") + _piece(p, drawn.strength(p)) for p in text)
+    return f'{name}<p dir="auto">{pieces.lstrip()}</p>\n'
+
+
+def _piece(piece: Piece, at: float) -> str:
+    kinds = " ".join(k for k in (shade(at), piece.kind, "glued" * piece.glued) if k != "text" and k)
+    told = f"{piece.name}: {number(piece.value, signed=True)}"
+    if piece.kind != "text":
+        told += f", {UNKNOWN if piece.kind == 'unknown' else piece.kind}"
+    # marks are no words of the text, and have no say in its direction
+    tag = "bdi" if piece.kind == "special" else "span"
+    return f'<{tag} class="{kinds}" title="{safe(told)}">{safe(piece.text)}</{tag}>'
+
+
+__all__ = ["figure"]
