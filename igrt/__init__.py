@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         InternalInfluence,
     )
     from igrt.selection import Mask
-    from igrt.specs import Display, Token
+    from igrt.specs import Display, Graph, Token
     from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
 
@@ -39,6 +39,7 @@ _HOMES = {
     "Display": "igrt.specs",
     "ExpectedGradients": "igrt.methods",
     "Explainer": "igrt.explainer",
+    "Graph": "igrt.specs",
     "IgrtError": "igrt.errors",
     "IntegratedGradients": "igrt.methods",
     "InternalInfluence": "igrt.methods",
@@ -57,6 +58,7 @@ __all__ = [
     "Display",
     "ExpectedGradients",
     "Explainer",
+    "Graph",
     "IgrtError",
     "IntegratedGradients",
     "InternalInfluence",

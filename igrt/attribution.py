@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +18,7 @@ import numpy as np
 from igrt.errors import InputError
 from igrt.features import Feature, features_of
 from igrt.selection import Index, written
-from igrt.specs import Array, Display, Token
+from igrt.specs import Array, Display, Graph, Token
 
 _NPZ_RECORD = "igrt/result"
 """Entry of an `.npz` file that holds everything but the attributions, as JSON text."""
@@ -226,6 +226,7 @@ class Attribution:
                 n: tuple(tuple(Token(*token) for token in text) for text in texts)
                 for n, texts in shown["tokens"].items()
             },
+            graphs=tuple(_graph(record) for record in shown["graphs"]),
         )
         return cls(values=values, inputs=inputs, display=display, **stored, **record)
 
@@ -250,6 +251,7 @@ class Attribution:
                 name: [[astuple(token) for token in text] for text in texts]
                 for name, texts in self.display.tokens.items()
             },
+            "graphs": [asdict(graph) for graph in self.display.graphs],
         }
         arrays[_NPZ_RECORD] = np.asarray(json.dumps(record, default=_plain))
         # not np.savez: it takes names as keywords, and a tensor may be called `file`
@@ -284,6 +286,13 @@ class Attribution:
         if len(self) > 8:
             lines.append(f"  … {len(self) - 8} more rows")
         return "\n".join(lines) + ")"
+
+
+def _graph(record: Mapping[str, Any]) -> Graph:
+    """A graph as JSON has it, with lists for tuples."""
+    pairs = {n: tuple(tuple(pair) for pair in record[n]) for n in ("edges", "places")}
+    names = {n: tuple(record[n]) for n in ("nodes", "kinds")}
+    return Graph(**{**record, **pairs, **names})
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -106,6 +106,49 @@ TOKEN_KINDS = ("text", "unknown", "special", "padding")
 
 
 @dataclass(frozen=True)
+class Graph:
+    """A graph with named nodes, such as a molecule.
+
+    Args:
+        nodes: Names of the nodes, in their order in the model's arrays. Those of atoms begin with
+            the symbol of the element, such as ``OH``.
+        edges: Both nodes of every edge.
+        kinds: What each edge is, such as ``double``; empty where nothing is known of them.
+        places: x and y of every node, y upwards; empty where unknown.
+        name: What is said above its picture.
+        molecule: Whether the nodes are atoms and the edges bonds, which are drawn as chemists do.
+
+    Raises:
+        InputError: If it has no nodes, an edge has no end, or not all edges or nodes are described.
+    """
+
+    nodes: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+    kinds: tuple[str, ...] = ()
+    places: tuple[tuple[float, float], ...] = ()
+    name: str = ""
+    molecule: bool = False
+
+    def __post_init__(self) -> None:
+        count = len(self.nodes)
+        told = f"graph `{self.name}`" if self.name else "a graph"
+        if not count:
+            raise InputError(f"{told} has no nodes")
+        for edge in self.edges:
+            if not all(0 <= end < count for end in edge):
+                raise InputError(
+                    f"{told} has {count} nodes, and an edge {list(edge)}",
+                    hint="nodes are counted from 0",
+                )
+        for what, given, wanted in (
+            ("kinds", self.kinds, len(self.edges)),
+            ("places", self.places, count),
+        ):
+            if given and len(given) != wanted:
+                raise InputError(f"{told}: {len(given)} {what}, expected {wanted}")
+
+
+@dataclass(frozen=True)
 class Display:
     """What people need to see beside the numbers; no number depends on it.
 
@@ -122,6 +165,7 @@ class Display:
         sources: Where each example came from (file names), for titles.
         tokens: Texts per input or attributed tensor: for every example one token per position of
             the first axis behind the batch.
+        graphs: The graph of every example, or one that all have in common.
     """
 
     labels: tuple[str, ...] = ()
@@ -132,6 +176,7 @@ class Display:
     rates: Mapping[str, float] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     tokens: Mapping[str, tuple[tuple[Token, ...], ...]] = field(default_factory=dict)
+    graphs: tuple[Graph, ...] = ()
 
     def __post_init__(self) -> None:
         for tensor, groups in self.groups.items():
@@ -188,6 +233,7 @@ __all__ = [
     "Dim",
     "Display",
     "Feeds",
+    "Graph",
     "Sweep",
     "TensorSpec",
     "Token",

@@ -65,6 +65,7 @@ class Molecule:
     adjacency: Floats
     pairs: Floats
     symbols: list[str]
+    hydrogens: list[int]
     bonds: list[tuple[int, int, str]]
 
 
@@ -90,7 +91,9 @@ def featurise(smiles: str) -> Molecule | None:
         (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondType().name.lower())
         for bond in parsed.GetBonds()
     ]
-    return Molecule(atoms, adjacency, pairs, [a.GetSymbol() for a in parsed.GetAtoms()], bonds)
+    symbols = [atom.GetSymbol() for atom in parsed.GetAtoms()]
+    hydrogens = [atom.GetTotalNumHs() for atom in parsed.GetAtoms()]
+    return Molecule(atoms, adjacency, pairs, symbols, hydrogens, bonds)
 
 
 def _atom(atom: Any) -> list[float]:
@@ -158,7 +161,13 @@ def write_samples(name: str, smiles: Sequence[str], titles: Sequence[str]) -> li
     for key, array in batch(found).items():
         np.save(folder / f"{key}.npy", array)
     shown = [
-        {"name": title, "smiles": text, "atoms": molecule.symbols, "bonds": molecule.bonds}
+        {
+            "name": title,
+            "smiles": text,
+            "atoms": molecule.symbols,
+            "hydrogens": molecule.hydrogens,
+            "bonds": molecule.bonds,
+        }
         for title, text, molecule in zip(titles, smiles, found, strict=True)
     ]
     features = {"atoms": ATOM_FEATURES, "pairs": PAIR_FEATURES}

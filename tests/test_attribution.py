@@ -23,6 +23,7 @@ def result():
         features={"x": ("a", "b", "c")},
         sources=("f",),
         tokens={"x": (text, text)},
+        graphs=(igrt.Graph(("a", "b"), ((0, 1),), ("road",), ((0.0, 1.0), (2.0, 3.0)), "map"),),
     )
     return igrt.explain(model, np.ones((1, 3), np.float32), target="top2", display=display)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from igrt.cli.options import (
+    GRAPHS,
     GROUPS,
     JSON,
     LABELS,
@@ -47,6 +48,7 @@ _STRICT = 1e-2
 @inputs_option(required=True)
 @PREPROCESS
 @LABELS
+@GRAPHS
 @TARGET
 @click.option(
     "--baseline",
@@ -96,7 +98,8 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
     """  # noqa: D301
-    read = [*inputs, *options["baselines"], str(options["labels"] or ""), options["groups"] or ""]
+    files_read = [str(options[name] or "") for name in ("labels", "groups", "graphs")]
+    read = [*inputs, *options["baselines"], *files_read]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer

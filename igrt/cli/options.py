@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,12 @@ LABELS = click.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Names of the classes: text, one per line, or JSON.",
+)
+GRAPHS = click.option(
+    "--graphs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of nodes and edges, for pictures of graphs and molecules: JSON.",
 )
 GROUPS = click.option(
     "--groups",
@@ -161,7 +168,8 @@ def read_inputs(
     Args:
         explainer: What the inputs are for.
         inputs: Files, as `--input` has them.
-        options: Of the command: ``preprocess``, ``labels`` and, where it has it, ``groups``.
+        options: Of the command: ``preprocess``, ``labels`` and, where it has them, ``groups`` and
+            ``graphs``.
     """
     from igrt.inputs import join, read_groups, read_labels
     from igrt.specs import Display
@@ -182,7 +190,25 @@ def read_inputs(
         rates={n: part.rate for n, part in joined.items() if part.rate},
         sources=next(iter(joined.values())).sources,
     )
-    return {n: part.array for n, part in joined.items()}, display
+    feeds = {n: part.array for n, part in joined.items()}
+    return feeds, _with_graphs(display, options.get("graphs"), feeds)
+
+
+def _with_graphs(display: Display, path: Path | None, feeds: dict[str, Array]) -> Display:
+    """What to show, with the graphs of a file: their names name the examples."""
+    if path is None:
+        return display
+    from igrt.inputs import read_graphs
+
+    found = read_graphs(path)
+    found.check(feeds)
+    names = tuple(graph.name for graph in found.graphs)
+    return replace(
+        display,
+        graphs=found.graphs,
+        features={**found.features, **display.features},
+        sources=names if all(names) and len(names) == len(display.sources) else display.sources,
+    )
 
 
 def _read(explainer: Explainer, text: str, how: Preprocess | None) -> dict[str, Loaded]:

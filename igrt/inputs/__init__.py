@@ -2,6 +2,7 @@
 
 from igrt.inputs.background import Background, ordered
 from igrt.inputs.files import SUFFIXES, Loaded, join, read, read_all
+from igrt.inputs.graphs import Graphs, read_graphs
 from igrt.inputs.groups import read_groups
 from igrt.inputs.labels import find_label, read_labels
 from igrt.inputs.preprocess import PRESETS, Preprocess
@@ -10,6 +11,7 @@ __all__ = [
     "PRESETS",
     "SUFFIXES",
     "Background",
+    "Graphs",
     "Loaded",
     "Preprocess",
     "find_label",
@@ -17,6 +19,7 @@ __all__ = [
     "ordered",
     "read",
     "read_all",
+    "read_graphs",
     "read_groups",
     "read_labels",
 ]

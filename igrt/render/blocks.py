@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from igrt.render.diagram.view import diagram, graph_of, tensors_of
 from igrt.render.matrix.view import MOST, Matrix
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
@@ -35,17 +36,25 @@ def views(
 ) -> dict[str, View]:
     """What is drawn of a block, by the name of its heading.
 
+    All tensors of a graph are one drawing, in the place of the first.
+
     Args:
         attribution: The result.
         rows: One of `blocks`.
         side: Most pixels of a side; what is larger is averaged.
         count: Most features with a bar of their own.
     """
-    if len(rows) == 1:
-        return {
-            n: view(attribution, rows[0], n, side=side, count=count) for n in attribution.values
-        }
-    return {name: _matrix(attribution, rows, name) for name in attribution.values}
+    if len(rows) > 1:
+        return {name: _matrix(attribution, rows, name) for name in attribution.values}
+    row, graph = rows[0], graph_of(attribution, rows[0])
+    tensors = tensors_of(attribution, row, graph) if graph else {}
+    found: dict[str, View] = {}
+    for name in attribution.values:
+        if name not in tensors:
+            found[name] = view(attribution, row, name, side=side, count=count)
+        elif graph and name == next(iter(tensors)):
+            found[", ".join(tensors)] = diagram(attribution, row, graph, tensors)
+    return found
 
 
 def _joins(attribution: Attribution, block: list[int], row: int) -> bool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from igrt.errors import InputError
 from igrt.render import swarm, trace, waterfall
 from igrt.render.blocks import blocks, views
+from igrt.render.diagram import html as diagram
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import (
     MEANING,
     caution,
@@ -210,6 +212,7 @@ _FIGURES: Mapping[type, Callable[[Any], str]] = {
     Signal: trace.figure,
     Words: words.figure,
     Matrix: matrix.figure,
+    Diagram: diagram.figure,
 }
 """How each kind of view is drawn, but for pictures, which have views of their own."""
 

@@ -109,6 +109,9 @@ svg { display: block; width: 100%; height: 14px; }
 .chart text { fill: var(--quiet); font-size: 12.5px; }
 .chart .grid { stroke: var(--line); }
 .chart .axis { stroke: var(--quiet); }
+.graph svg { height: auto; }
+.graph .stage { width: 100%; }
+.graph .parts { gap: 1rem; }
 .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .curve.first { stroke: var(--raises); stroke-width: 2.5; }
 .curve.second { stroke: var(--lowers); stroke-width: 2.5; stroke-dasharray: 7 3; }

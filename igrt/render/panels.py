@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from igrt.render import trace
-from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, text_width
+from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, stack, text_width
 from igrt.render.colour import hexadecimal
+from igrt.render.diagram import png as diagram
+from igrt.render.diagram.table import table
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import MEANING, number
 from igrt.render.legend import legend
 from igrt.render.matrix import png as matrix
@@ -29,6 +32,9 @@ SIDE = 640
 
 _LEAST = 448
 """Least device pixels of the longer side of a picture: 224 units."""
+
+_STRONGEST = 10
+"""Bars below the drawing of a graph."""
 
 _GAP = 16.0
 _CAPTION = 18.0
@@ -155,6 +161,11 @@ def _map(drawn: Map, width: float) -> Sheet:
     return sheet
 
 
+def _diagram(drawn: Diagram, width: float) -> Sheet:
+    bars = _bars(table(drawn, _STRONGEST), width)
+    return stack([diagram.panel(drawn, width), bars], _GAP, width)
+
+
 def _cells(drawn: Map, room: int) -> Array:
     """The colours of a map in device pixels, at most `room` wide."""
     rows, columns = drawn.strength.shape
@@ -181,6 +192,7 @@ _PANELS: Mapping[type, Callable[[Any, float], Sheet]] = {
     Signal: trace.panel,
     Words: words.panel,
     Matrix: matrix.panel,
+    Diagram: _diagram,
 }
 """How each kind of view is drawn."""
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from igrt.render import swarm, trace
 from igrt.render.blocks import blocks, views
 from igrt.render.cells import Paint, bars, cells, fit, left, right
+from igrt.render.diagram import terminal as diagram
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
 from igrt.render.matrix import terminal as matrix
 from igrt.render.matrix.view import Matrix
@@ -153,6 +155,7 @@ _DRAWINGS: Mapping[type, Callable[[Any, int, Paint], list[str]]] = {
     Signal: trace.lines,
     Words: words.lines,
     Matrix: matrix.lines,
+    Diagram: diagram.lines,
 }
 """How each kind of view is drawn."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from igrt.blur import gaussian
 from igrt.render.bars import Bar, Bars, entries, ranked
 from igrt.render.colour import limit, paint, rgb, strength
+from igrt.render.diagram.view import Diagram
 from igrt.render.facts import printable
 from igrt.render.matrix.view import Matrix
 from igrt.render.signal import Signal, signal, time_axis
@@ -83,7 +84,7 @@ class Map:
     sums: Bars | None
 
 
-View: TypeAlias = Picture | Bars | Signal | Map | Words | Matrix
+View: TypeAlias = Picture | Bars | Signal | Map | Words | Matrix | Diagram
 
 
 def view(attribution: Attribution, row: int, name: str, *, side: int, count: int = 20) -> View:

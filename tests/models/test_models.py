@@ -234,6 +234,7 @@ def test_molecules_are_the_arrays_that_are_shipped() -> None:
     found = [molecules.featurise(molecule["smiles"]) for molecule in listed["molecules"]]
     for molecule, entry in zip(found, listed["molecules"], strict=True):
         assert molecule.symbols == entry["atoms"]
+        assert molecule.hydrogens == entry["hydrogens"]
         assert [list(bond) for bond in molecule.bonds] == entry["bonds"]
     shipped = samples("tox21_graph")
     for key, array in molecules.batch(found).items():
