@@ -23,7 +23,7 @@ from staging import NETS as STAGED
 import igrt
 
 INCEPTION = Path(__file__).parents[1] / "models/inception_cifar/inception_cifar.onnx"
-SETTINGS: dict[str, dict[str, Any]] = {"adaptive": {}, "32 steps": {"n_steps": 32}}
+SETTINGS: dict[str, dict[str, Any]] = {"32 steps": {"n_steps": 32}, "adaptive": {}}
 NETS = ["inception_cifar", "ViT-like", "BERT-like", "wide MLP"]
 
 

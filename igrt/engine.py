@@ -267,7 +267,7 @@ class Engine:
         run: dict[str, Any],
         planned: Plan,
         *,
-        share: bool,
+        share: int,
     ) -> Integrals | None:
         """What paths come to with the gradient graph in parts; None where that does not serve.
 
@@ -278,7 +278,7 @@ class Engine:
             kernels: Path and accumulation kernels.
             run: Further arguments of `igrt.runtime.points.Points`.
             planned: What may be taken: with the whole graph, and in all.
-            share: Whether paths on the same line may share points.
+            share: Most rows per run where paths share points; 0 where they may not.
         """
         few = len(scheme.stages[0].alphas) < _ENOUGH
         if few or paths.references:

@@ -23,6 +23,10 @@ from igrt.specs import Feeds
 _WORTHWHILE = 0.1
 """Part of the cost of an evaluation that must be saved (benchmarks/targets.py)."""
 
+_TOGETHER = 8
+"""Rows that a run takes at least, for so many targets, where memory allows: larger chunks leave the
+processor's caches sooner than a forward pass is worth."""
+
 _ENOUGH = 32
 """Evaluations of all paths from which on another session is worth its making."""
 
@@ -50,7 +54,8 @@ class Sharing:
     def __init__(self, graph: Derived, whole: Session, session: SessionMaker) -> None:
         self._graph, self._whole, self._session = graph, whole, session
         self._lock = threading.Lock()
-        self._found: dict[str, tuple[Session | None, str]] = {}
+        self._models: dict[str, Derived] = {}
+        self._sessions: dict[str, Session | None] = {}
 
     def points(
         self,
@@ -59,7 +64,8 @@ class Sharing:
         outputs: Sequence[Output],
         scheme: Scheme,
         *,
-        share: bool,
+        share: int,
+        chunk: int,
         lanes: LaneMaker | None = None,
         **run: Any,
     ) -> tuple[Points, str]:
@@ -70,16 +76,27 @@ class Sharing:
             paths: Where the points lie.
             outputs: What to evaluate.
             scheme: Where, and when to stop.
-            share: Whether points may be shared.
+            share: Most points per run where they are shared; 0 where they may not be.
+            chunk: Points per run where they are not.
             lanes: See `Points`; no points are shared on a device.
             run: Further arguments of `Points`.
         """
         session, note = None, ""
+        targets = len(paths) / max(1, _lines(paths))
+        if targets < 2:
+            share = 0
+        if share == 1:
+            share, note = 0, _alone("a run takes one row")
         if share and lanes is None and self._whole.provider == "CPUExecutionProvider":
             first = len(scheme.stages[0].alphas)
             session, note = self._find(paths, outputs, run["cotangent"], first)
         if session is None:
-            return Points(self._whole, kernels, paths, outputs, lanes=lanes, **run), note
+            run |= {"lanes": lanes, "chunk": chunk}
+            return Points(self._whole, kernels, paths, outputs, **run), note
+        together = round(targets)
+        chunk = max(chunk, min(together, share, _TOGETHER))
+        # whole points, so that few run twice
+        run["chunk"] = chunk - chunk % together if chunk > together else chunk
         return Points(session, kernels, paths, outputs, of_point=OF_POINT, **run), note
 
     def _find(
@@ -87,8 +104,7 @@ class Sharing:
     ) -> tuple[Session | None, str]:
         """The session for some paths, and how they share points in words.
 
-        No session where no two paths differ in the target alone, or where that does not serve or
-        pay; no words either where there is nothing to say.
+        No session where that does not serve or pay.
 
         Args:
             paths: The paths.
@@ -96,10 +112,7 @@ class Sharing:
             cotangent: Its cotangent input.
             evaluations: At least so many evaluations of each path are to come.
         """
-        lines = len(set(zip(paths.example.tolist(), paths.baseline.tolist(), strict=True)))
-        targets = len(paths) / lines
-        if targets < 2:
-            return None, ""
+        targets = len(paths) / _lines(paths)
         if cotangent is None or paths.references or not paths.batched or not paths.output_batched:
             return None, _alone("rows run one by one")
         if len(paths) * evaluations < _ENOUGH:
@@ -111,24 +124,26 @@ class Sharing:
         shapes |= {o.name: [1, *o.shape] for o in outputs}
         options: dict[str, Any] = {"shapes": shapes, "shared": sorted(paths.shared)}
         options |= {"cotangent": cotangent, "outputs": [o.name for o in outputs]}
+        key = repr(options)
         try:
-            model = self._graph.then("several", **options)
-            facts = model.facts
-            if facts["refused"]:
-                return None, _alone(facts["refused"])
-            saved = facts["once"] * (1 - 1 / targets) - facts["gathered"]
-            if saved < _WORTHWHILE:
-                return None, _alone(f"sharing points would save {max(saved, 0):.0%}")
-            note = f"{facts['nodes']} nodes run once for all targets of a point"
             with self._lock:
-                key = repr(options)
-                if key not in self._found:
+                if key not in self._models:
+                    self._models[key] = self._graph.then("several", **options)
+                model = self._models[key]
+                facts = model.facts
+                if facts["refused"]:
+                    return None, _alone(facts["refused"])
+                saved = facts["once"] * (1 - 1 / targets) - facts["gathered"]
+                if saved < _WORTHWHILE:
+                    return None, _alone(f"sharing points would save {max(saved, 0):.0%}")
+                if key not in self._sessions:
                     opened = self._session(model.then("lowered"), arena=Arena.HELD)
                     same = self._same(opened, paths, outputs, cotangent)
-                    self._found[key] = (
-                        (opened, note) if same else (None, _alone("rows are not independent"))
-                    )
-                return self._found[key]
+                    self._sessions[key] = opened if same else None
+                if self._sessions[key] is None:
+                    return None, _alone("rows are not independent")
+                note = f"{facts['nodes']} nodes run once for all targets of a point"
+                return self._sessions[key], note
         except GaveUp:
             raise
         except IgrtError as error:
@@ -150,6 +165,11 @@ class Sharing:
         alone = self._whole.run(names, {**paths.shared, **separate, **cotangents})
         together = shared.run(names, {**paths.shared, **points, **cotangents, OF_POINT: row})
         return all(agree(t, a) for t, a in zip(together, alone, strict=True))
+
+
+def _lines(paths: Paths) -> int:
+    """On how many lines the paths run."""
+    return len(set(zip(paths.example.tolist(), paths.baseline.tolist(), strict=True)))
 
 
 def _alone(reason: str) -> str:

@@ -75,7 +75,7 @@ class Staged:
         run: dict[str, Any],
         planned: Plan,
         *,
-        share: bool,
+        share: int,
     ) -> Integrals | None:
         """What the paths come to; None where the parts do not serve.
 
@@ -89,7 +89,7 @@ class Staged:
             kernels: Path and accumulation kernels.
             run: Further arguments of `Points`.
             planned: What may be taken: with the whole graph, and in all.
-            share: Whether paths on the same line may share points.
+            share: Most rows per run where paths share points; 0 where they may not.
 
         Raises:
             NonFiniteError: If what steps give is NaN or infinite.

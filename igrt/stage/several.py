@@ -27,7 +27,7 @@ from igrt.graph.emit import PREFIX
 from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import needed_names
 from igrt.graph.rename import rename
-from igrt.graph.view import all_inputs
+from igrt.graph.view import all_graphs, all_inputs, subgraphs
 from igrt.parts import OF_POINT
 from igrt.specs import TensorSpec
 from igrt.stage.cost import COPIED
@@ -235,6 +235,11 @@ class _Writer:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         rename(copy, {n: self._of(n) for n in all_inputs(node)})
+        for body in (inner for outer in subgraphs(copy) for inner in all_graphs(outer)):
+            for info in (*body.input, *body.output, *body.value_info):
+                for dim in info.type.tensor_type.shape.dim:
+                    # onnxruntime reuses memory where symbols say that sizes are equal
+                    dim.ClearField("dim_param")
         return copy
 
     def _of(self, name: str) -> str:
