@@ -56,6 +56,7 @@ class Sharing:
         self._lock = threading.Lock()
         self._models: dict[str, Derived] = {}
         self._sessions: dict[str, Session | None] = {}
+        self._failed: dict[str, str] = {}
 
     def points(
         self,
@@ -125,6 +126,8 @@ class Sharing:
         options: dict[str, Any] = {"shapes": shapes, "shared": sorted(paths.shared)}
         options |= {"cotangent": cotangent, "outputs": [o.name for o in outputs]}
         key = repr(options)
+        if key in self._failed:
+            return None, self._failed[key]
         try:
             with self._lock:
                 if key not in self._models:
@@ -147,7 +150,8 @@ class Sharing:
         except GaveUp:
             raise
         except IgrtError as error:
-            return None, _alone(error.message)
+            self._failed[key] = _alone(error.message)
+            return None, self._failed[key]
 
     def _same(
         self, shared: Session, paths: Paths, outputs: Sequence[Output], cotangent: str

@@ -7,18 +7,19 @@ token 1 stands for every unknown word.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import common
 import numpy as np
 from common import Array, Feeds, Labels
 from datasets import Split, shared_data
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 
 PAD, UNK, BEGIN, END = "[PAD]", "[UNK]", "[BOS]", "[EOS]"  # tokens 0 to 3
-MOST_PIECES = 32  # of a sentence to translate
+MOST_WORDS = 12  # of a sentence that translations are tested on
 
 TREC_CLASSES = {
     "ABBR": "abbreviation",
@@ -70,9 +71,9 @@ def sentence_pairs(file: str, data: Path | None = None) -> tuple[list[str], list
 # --- tokenizers -----------------------------------------------------------------------------------
 
 
-def word_tokenizer(texts: Sequence[str], least: int) -> Tokenizer:
-    """Lower-case words and single signs that occur `least` times; "n't" is read as "not"."""
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+def word_level(vocabulary: Mapping[str, int] | None = None) -> Tokenizer:
+    """Lower-case words and single signs, by their numbers; "n't" is read as "not"."""
+    tokenizer = Tokenizer(models.WordLevel(dict(vocabulary or {}), unk_token=UNK))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFKC(),
@@ -82,6 +83,13 @@ def word_tokenizer(texts: Sequence[str], least: int) -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    tokenizer.enable_padding(pad_id=0, pad_token=PAD)
+    return tokenizer
+
+
+def word_tokenizer(texts: Sequence[str], least: int) -> Tokenizer:
+    """A vocabulary of the words and signs that occur `least` times."""
+    tokenizer = word_level()
     trainer = trainers.WordLevelTrainer(
         vocab_size=100_000, min_frequency=least, special_tokens=[PAD, UNK], show_progress=False
     )
@@ -90,22 +98,36 @@ def word_tokenizer(texts: Sequence[str], least: int) -> Tokenizer:
     return tokenizer
 
 
-def piece_tokenizer(texts: Sequence[str], size: int, template: str) -> Tokenizer:
-    """Lower-case word pieces, `size` of them, in a `template` such as "[BOS] $A [EOS]"."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+def sentence_tokenizer(texts: Sequence[str], least: int, template: str) -> Tokenizer:
+    """A vocabulary of the words that occur `least` times, in a `template` as "[BOS] $A [EOS]".
+
+    The more frequent word has the smaller number; among equals, the one that came first.
+    """
+    counts = Counter(word for text in words_of(texts) for word in text)
     special = [PAD, UNK, BEGIN, END]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=special, limit_alphabet=100, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    frequent = [word for word, count in counts.most_common() if count >= least]
+    numbers = {word: n for n, word in enumerate([*special, *frequent])}
+    tokenizer = word_level(numbers)
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = TemplateProcessing(
-        single=template, special_tokens=[(token, special.index(token)) for token in (BEGIN, END)]
+        single=template, special_tokens=[(token, numbers[token]) for token in (BEGIN, END)]
     )
-    tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    tokenizer.enable_padding(pad_id=0, pad_token=PAD)
     return tokenizer
+
+
+def words_of(texts: Sequence[str]) -> list[list[str]]:
+    """Words and signs of every text, known or not."""
+    splitter = word_level()
+    return [
+        [
+            word
+            for word, _ in splitter.pre_tokenizer.pre_tokenize_str(
+                splitter.normalizer.normalize_str(text)
+            )
+            if word.isprintable()
+        ]
+        for text in texts
+    ]
 
 
 def load_tokenizer(name: str, file: str = "tokenizer.json") -> Tokenizer:
@@ -134,25 +156,37 @@ def sst2_split(part: str, data: Path | None = None) -> Split:
 
 
 def en_de(part: str, data: Path | None = None) -> tuple[list[str], list[str]]:
-    """English and German sentences, `part` train or test: every twentieth pair is for the test."""
+    """English and German sentences, `part` train or test.
+
+    Every second of the short sentences that occur once is held out for the test.
+    """
     english, german = sentence_pairs("train", data)
-    chosen = [i for i in range(len(english)) if (i % 20 == 0) == (part == "test")]
-    return [english[i] for i in chosen], [german[i] for i in chosen]
+    words = list(zip(words_of(english), words_of(german), strict=True))
+    seen = Counter(tuple(source) for source, _ in words)
+    short = [
+        row
+        for row, pair in enumerate(words)
+        if all(3 <= len(text) <= MOST_WORDS for text in pair) and seen[tuple(pair[0])] == 1
+    ]
+    held = set(short[::2])
+    chosen = [row for row in range(len(words)) if (row in held) == (part == "test")]
+    return [english[row] for row in chosen], [german[row] for row in chosen]
 
 
-def en_de_split(part: str, data: Path | None = None) -> Split:
-    """Pairs of at most `MOST_PIECES` tokens each: `source_ids`, `target_ids`, and the next token.
+def en_de_split(data: Path | None = None) -> Split:
+    """Held-out pairs of known words: `source_ids`, `target_ids`, and the next token.
 
     The labels [n, target] are the target one place to the left, with 0 where there is none.
     """
     source, target = (
         encode(load_tokenizer("en_de_gru", f"tokenizer.{language}.json"), texts)
-        for language, texts in zip(("en", "de"), en_de(part, data), strict=True)
+        for language, texts in zip(("en", "de"), en_de("test", data), strict=True)
     )
     lengths = np.stack([(ids != 0).sum(1) for ids in (source, target)])
-    # a pair of which one side is twice as long is no translation
-    fits = (lengths.max(0) <= MOST_PIECES) & (lengths.max(0) < 2 * lengths.min(0) + 2)
-    source, target = source[fits, :MOST_PIECES], target[fits, :MOST_PIECES]
+    known = ~((source == 1).any(1) | (target == 1).any(1))
+    # a pair of which one side is much longer is no translation
+    fits = known & (lengths.max(0) < 1.7 * lengths.min(0) + 1)
+    source, target = source[fits], target[fits]
     return Split({"source_ids": source, "target_ids": without_end(target)}, target[:, 1:])
 
 

@@ -122,14 +122,17 @@ class EnDeGru(nn.Module):
         self.query = Dense(hidden, 2 * width)
         self.mix = Dense(hidden + 3 * width, width)
         self.bias = nn.Parameter(torch.zeros(target))
-        self.dropout = nn.Dropout(0.3)
+        self.dropout = nn.Dropout(0.25)
 
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Ids [batch, source], [batch, target] -> logits [batch, target, words] of what follows."""
-        return self.translate(source_ids, target_ids)[0]
+        o = self.read(source_ids, target_ids)
+        # E o' and not o E': the exporter would store a transposed copy of the embedding
+        logits = torch.matmul(self.target_embedding.weight, o.transpose(1, 2)).transpose(1, 2)
+        return logits + self.bias
 
-    def translate(self, source_ids: Tensor, target_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits, and the attention [batch, target, source]."""
+    def read(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """o [batch, target, width], what the next word is told by."""
         x = self.dropout(self.source_embedding(source_ids))
         states, last = self.encode(x, source_ids)
         y = self.dropout(self.target_embedding(target_ids))
@@ -137,12 +140,12 @@ class EnDeGru(nn.Module):
         h = self.dropout(h)
         scores = torch.matmul(self.query(h), states.transpose(1, 2))
         scores = scores.masked_fill((source_ids == PAD)[:, None], float("-inf"))
-        attention = torch.softmax(scores, 2)
-        seen = torch.matmul(attention, torch.cat([states, x], 2))
-        o = self.dropout(torch.tanh(self.mix(torch.cat([h, seen], 2))))
-        # E o' and not o E': the exporter would store a transposed copy of the embedding
-        logits = torch.matmul(self.target_embedding.weight, o.transpose(1, 2)).transpose(1, 2)
-        return logits + self.bias, attention
+        seen = torch.matmul(torch.softmax(scores, 2), torch.cat([states, x], 2))
+        return self.dropout(torch.tanh(self.mix(torch.cat([h, seen], 2))))
+
+    def next_words(self, o: Tensor) -> Tensor:
+        """o [n, width] -> logits [n, words], as `forward` has them."""
+        return F.linear(o, self.target_embedding.weight, self.bias)
 
     def encode(self, x: Tensor, source_ids: Tensor) -> tuple[Tensor, Tensor]:
         """States [batch, source, 2 width] of both directions, and the last [batch, 2 width]."""

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 MODELS = Path(__file__).parents[1] / "models"
 NAMES = ["digits_cnn", "breast_cancer_mlp", "inception_cifar"]
 TOKEN_NAMES = ["sst2_attention", "trec_cnn"]
-GRAPH_NAME = "tox21_graph"
+GRAPH_NAME, TRANSLATION_NAME = "tox21_graph", "en_de_gru"
 # The bound, in the L1 norm. Both sides compute in float32 (1e-7 per operation through some
 # dozens of layers); single elements may differ more where a ReLU or a maximum is decided by the
 # last bit, which the norm averages out.
@@ -61,19 +61,27 @@ def test_equal_to_captum_with_the_same_nodes(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", TOKEN_NAMES)
-def test_tokens_equal_to_captum_of_the_embedding(name):
+@pytest.mark.parametrize(
+    # where all words are one token, the maxima of trec_cnn are ties that the last bit decides
+    ("name", "token"),
+    [("sst2_attention", 0), ("sst2_attention", 7), ("trec_cnn", 0), ("trec_cnn", 1)],
+)
+def test_tokens_equal_to_captum_of_the_embedding(name, token):
     explainer = igrt.Explainer(MODELS / name / f"{name}.onnx", provider="cpu")
     feeds = {
         spec.name: np.load(MODELS / name / "inputs" / f"{spec.name}.npy")[:6]
         for spec in explainer.inputs
     }
-    ours = explainer.explain(feeds, target="top1", n_steps=50, rule="gauss_legendre")
+    # of padding, token 0, the embedding is zero
+    start = None if token == 0 else f"token:{token}"
+    ours = explainer.explain(
+        feeds, baselines=start, target="top1", n_steps=50, rule="gauss_legendre"
+    )
     twin = twins("token_twins").load_twin(name)
     first, *others = (torch.from_numpy(x) for x in feeds.values())
     theirs = captum_attr.LayerIntegratedGradients(twin, twin.embedding).attribute(
         first,
-        baselines=torch.zeros_like(first),  # padding, whose embedding is zero
+        baselines=torch.full_like(first, token),
         additional_forward_args=tuple(others),
         target=list(ours.target),
         n_steps=50,
@@ -104,7 +112,34 @@ def test_three_inputs_of_a_graph_equal_to_captum():
             assert error <= RELATIVE * np.abs(values).sum(), name
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_translated_word_equals_captum_of_the_source():
+    folder = MODELS / TRANSLATION_NAME
+    name = "/source_embedding/Gather_output_0"
+    explainer = igrt.Explainer(folder / f"{TRANSLATION_NAME}.onnx", wrt=[name], provider="cpu")
+    feeds = {s.name: np.load(folder / "inputs" / f"{s.name}.npy")[:3] for s in explainer.inputs}
+    ours = explainer.explain(feeds, target=(2, 7), n_steps=50, rule="gauss_legendre")
+    twin = twins("token_twins").load_twin(TRANSLATION_NAME)
+    source, target = (torch.from_numpy(x) for x in feeds.values())
+    embedded = twin.source_embedding(source).detach()
+
+    def logits(x, source, target):
+        twin.source_embedding.forward = lambda _: x
+        return twin(source, target)
+
+    theirs = captum_attr.IntegratedGradients(logits).attribute(
+        embedded,
+        additional_forward_args=(source, target),
+        target=(2, 7),
+        n_steps=50,
+        method="gausslegendre",
+        internal_batch_size=len(source),
+    )
+    for values, expected in zip(ours.values[name], theirs.numpy(), strict=True):
+        assert np.abs(values - expected).sum() <= RELATIVE * np.abs(expected).sum()
+
+
 def test_every_shipped_model_of_torch_is_compared():
     manifest = json.loads((MODELS / "MANIFEST.json").read_text(encoding="utf-8"))
     of_torch = [name for name, entry in manifest.items() if "torch" in entry["made_with"]]
-    assert sorted(of_torch) == sorted([*NAMES, *TOKEN_NAMES, GRAPH_NAME])
+    assert sorted(of_torch) == sorted([*NAMES, *TOKEN_NAMES, GRAPH_NAME, TRANSLATION_NAME])

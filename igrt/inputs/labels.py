@@ -16,6 +16,9 @@ from igrt.inputs.suggest import closest
 _SYNSET = re.compile(r"n\d{8}\s+")
 _NUMBERED = re.compile(r"(\d{1,9})\s*[:,\t]\s*(.*)")
 _HEADER = re.compile(r"(index|id|class|class_id|number)\s*[:,\t]", re.IGNORECASE)
+_MARK = re.compile(r"\s*\[[^\W\d]\w*\]")
+"""The first word of a vocabulary, such as [PAD]: no JSON begins so."""
+
 _MOST = 1_000_000
 """Most classes: one line with a huge number must not become a huge list."""
 
@@ -34,7 +37,8 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     path = Path(path)
     shown = f"`{printable_path(path)}`"
     text = read_text(path)
-    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
+    as_json = text.lstrip()[:1] in ("{", "[") and not _MARK.match(text)
+    if path.suffix.lower() == ".json" or as_json:
         return _from_json(shown, parse_json(shown, text))
     lines = [line.strip() for line in text.rstrip().splitlines()]
     if not lines:

@@ -88,6 +88,7 @@ class Integrals:
             the rule gives no estimate.
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
+        kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
         shared: How paths on the same line share points, in words; empty where no two are.
     """
 
@@ -95,6 +96,7 @@ class Integrals:
     error: Array
     evaluations: Array
     chunk: int
+    kept: int | None = None
     shared: str = ""
 
     @property
@@ -124,6 +126,7 @@ class Integrals:
             np.concatenate([b.error for b in blocks]),
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
+            max(b.kept or 0 for b in blocks),
             blocks[-1].shared,
         )
 

@@ -47,6 +47,12 @@ def test_names_that_start_with_digits_are_names(tmp_path):
     assert read_labels(path) == ("5: five", "six")
 
 
+def test_a_vocabulary_that_begins_with_a_mark_is_no_json(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("[PAD]\n[UNK]\nder\n")
+    assert read_labels(path) == ("[PAD]", "[UNK]", "der")
+
+
 BAD = {
     "blank.txt": ("tench\n\ngoldfish\n", "line 2 is blank"),
     "spaces.txt": (" \n\n", "holds no labels"),

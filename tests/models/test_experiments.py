@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "models" / "experiments").glob("*.py"))
 PAGES = ROOT / "docs" / "experiments"
 # fewer examples than the page tells of, where these take long
-FEWER = {"object_recognition": ["--count", "1"]}
+FEWER = {"object_recognition": ["--count", "1"], "translation": ["--count", "4"]}
 
 BY_SCRIPT = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 

@@ -32,6 +32,7 @@ NAMES = tuple(sorted(common.manifest()))
 TWINS = {
     "breast_cancer_mlp": "twins",
     "digits_cnn": "twins",
+    "en_de_gru": "token_twins",
     "inception_cifar": "twins",
     "sst2_attention": "token_twins",
     "tox21_graph": "graph_twins",
@@ -40,6 +41,7 @@ TWINS = {
 INPUTS = {
     "breast_cancer_mlp": ["features"],
     "digits_cnn": ["image"],
+    "en_de_gru": ["source_ids", "target_ids"],
     "gesture_conv": ["points"],
     "inception_cifar": ["image"],
     "solubility_mlp": ["features"],
@@ -48,8 +50,12 @@ INPUTS = {
     "trec_cnn": ["input_ids"],
 }
 # the first input, whose padding must not change anything, and the number of its padded axis
-PADDED = {"sst2_attention": 1, "tox21_graph": 1, "trec_cnn": 1}
-TEXTS = {"sst2_attention": "tokenizer.json", "trec_cnn": "tokenizer.json"}
+PADDED = {"en_de_gru": 1, "sst2_attention": 1, "tox21_graph": 1, "trec_cnn": 1}
+TEXTS = {
+    "en_de_gru": "tokenizer.en.json",
+    "sst2_attention": "tokenizer.json",
+    "trec_cnn": "tokenizer.json",
+}
 MOST_BYTES, SHIPPED_BYTES = 4 * 2**20, 25 * 2**20
 
 
@@ -145,7 +151,7 @@ def test_accuracy_claims_hold() -> None:
     ("names", "package"),
     [
         (["gesture_conv", "solubility_mlp"], "sklearn"),
-        (["sst2_attention", "trec_cnn"], "tokenizers"),
+        (["en_de_gru", "sst2_attention", "trec_cnn"], "tokenizers"),
         (["tox21_graph"], "rdkit"),
         pytest.param(["inception_cifar"], "PIL", marks=pytest.mark.slow),  # 3,000 pictures
     ],
@@ -155,7 +161,7 @@ def test_accuracy_claims_on_shared_data_hold(names: list[str], package: str) -> 
     claims_hold(*names)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "en_de_gru"])
 def test_samples_get_the_predicted_labels(name: str) -> None:
     entries = common.manifest()[name]["samples"]
     labels = common.labels_of(name)
@@ -273,9 +279,9 @@ def test_padding_changes_nothing(name: str) -> None:
         axes = [axis for axis in range(1, x.ndim) if x.shape[axis] == x.shape[PADDED[name]]]
         padded[key] = np.pad(x, [(0, 3 if axis in axes else 0) for axis in range(x.ndim)])
     # Zeros are added to sums, in another order perhaps: float32 roundings, no more.
-    np.testing.assert_allclose(
-        run(name, padded)[score(name)], run(name, feeds)[score(name)], rtol=1e-5, atol=1e-5
-    )
+    expected = run(name, feeds)[score(name)]
+    found = run(name, padded)[score(name)][:, : expected.shape[1]]  # a translation grows as well
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TWINS)
