@@ -114,7 +114,7 @@ class Plan:
     @property
     def most(self) -> int:
         """Rows per run that there is room for."""
-        spare = 0 if self.chosen else max(0, self.budget - self.peak)
+        spare = 0 if self.chosen else max(0, self.budget - self.limit)
         return self.chunk + spare // self.row_bytes
 
     @property
