@@ -89,6 +89,8 @@ class Integrals:
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
         kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
+        interactions: What pairs of features come to, [paths, features of the tensor, all features]
+            float64 by name; empty where nobody asked.
         shared: How paths on the same line share points, in words; empty where no two are.
     """
 
@@ -97,6 +99,7 @@ class Integrals:
     evaluations: Array
     chunk: int
     kept: int | None = None
+    interactions: dict[str, Array] = field(default_factory=dict)
     shared: str = ""
 
     @property
@@ -127,7 +130,7 @@ class Integrals:
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
             max(b.kept or 0 for b in blocks),
-            blocks[-1].shared,
+            shared=blocks[-1].shared,
         )
 
     def store(
