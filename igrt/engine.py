@@ -22,8 +22,9 @@ from igrt.runtime.device import room_on
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Keeping, Plan, plan
 from igrt.runtime.session import Arena, Session
+from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
-from igrt.staged import ROWS, SessionMaker, Staged
+from igrt.staged import ROWS, Staged
 
 _FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
 """Rows of a run of the model alone: as many as the first, unless they take more than the second."""
@@ -82,6 +83,7 @@ class Engine:
         self._others: dict[Sweep, Engine] = {}
         self._stagings: dict[tuple[Shapes, bool], Staging] = {}
         self._staged: dict[str, Staged] = {}
+        self._sharing: Sharing | None = None
 
     def under(self, sweep: Sweep) -> Engine:
         """The engine whose gradient graph has other rules; each is made when it is first used."""
@@ -222,6 +224,15 @@ class Engine:
         room = room_on(self.gradient.provider)
         return plan(need, memory=memory, internal_batch_size=internal_batch_size, **room)
 
+    @property
+    def sharing(self) -> Sharing:
+        """The gradient graph for paths that share points."""
+        lean, gradient = self.lean, self.gradient
+        with self._lock:
+            if self._sharing is None:
+                self._sharing = Sharing(lean.model, gradient, self.session)
+            return self._sharing
+
     def staging(self, paths: Paths, *, sums: bool) -> Staging:
         """What of the gradient graph would run at the ends of paths only, or on sums over them.
 
@@ -255,6 +266,8 @@ class Engine:
         kernels: KernelSet,
         run: dict[str, Any],
         planned: Plan,
+        *,
+        share: int,
     ) -> Integrals | None:
         """What paths come to with the gradient graph in parts; None where that does not serve.
 
@@ -265,6 +278,7 @@ class Engine:
             kernels: Path and accumulation kernels.
             run: Further arguments of `igrt.runtime.points.Points`.
             planned: What may be taken: with the whole graph, and in all.
+            share: Most rows per run where paths share points; 0 where they may not.
         """
         few = len(scheme.stages[0].alphas) < _ENOUGH
         if few or paths.references:
@@ -282,7 +296,9 @@ class Engine:
                 self._staged[split] = Staged(model, staging.parts, self.session, several=several)
             staged = self._staged[split]
         try:
-            return staged.integrals(staging, paths, owner, scheme, kernels, run, planned)
+            return staged.integrals(
+                staging, paths, owner, scheme, kernels, run, planned, share=share
+            )
         except NonFiniteError:  # the whole graph says where it begins, or that it does not matter
             return None
 

@@ -101,6 +101,8 @@ class Integrator:
         self._interactions = Interactions(sessions)
         self.staging = True
         """Whether graphs may run in parts; tests and benchmarks compare with when they may not."""
+        self.sharing = True
+        """Whether targets may share points, likewise."""
 
     def plan(self, work: Work, internal_batch_size: int | None) -> Plan:
         """How many rows a run takes; see `Engine.plan`."""
@@ -135,10 +137,11 @@ class Integrator:
             found = self._in_parts(work, run, planned)
             note = "" if found is None else engine.staging(work.paths, sums=sums).note
             if found is None:
-                found = self._whole(work, run, planned.keep_bytes)
+                found = self._whole(work, run, planned)
             found, rounding = self._with_rounding(work, found, run)
         on_cuda = self._sessions.on_cuda
         facts = {"staged": note, **rounding, **({"cuda": on_cuda} if on_cuda else {})}
+        facts |= {"targets": found.shared} if found.shared else {}
         return Done(found, facts)
 
     def _in_parts(self, work: Work, run: dict[str, Any], planned: Plan) -> Integrals | None:
@@ -147,9 +150,12 @@ class Integrator:
         if not isinstance(scheme, Scheme) or not self.staging or self._precision != "float32":
             return None
         kernels = select("auto")
-        return work.engine.integrals(work.paths, work.owner, scheme, kernels, run, planned)
+        share = planned.most if self.sharing else 0
+        return work.engine.integrals(
+            work.paths, work.owner, scheme, kernels, run, planned, share=share
+        )
 
-    def _whole(self, work: Work, run: dict[str, Any], keep_bytes: int) -> Integrals:
+    def _whole(self, work: Work, run: dict[str, Any], planned: Plan) -> Integrals:
         """The integrals with the whole gradient graph, by whatever the method asks for."""
         engine, paths, scheme = work.engine, work.paths, work.scheme
         gradients, kernels = engine.lean.gradients, select("auto")
@@ -158,18 +164,25 @@ class Integrator:
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
         lanes = self._sessions.lanes(engine.gradient)
-        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Scheme):
-            return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
+            share = planned.most if self.sharing and self._precision == "float32" else 0
+            points, shared = engine.sharing.points(
+                kernels, paths, outputs, scheme, share=share, lanes=lanes, **run
+            )
+            done = stream.integrate(points, names, scheme, keep_bytes=planned.keep_bytes)
+            return replace(done, shared=shared)
+        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Sampling):
-            return sample.sample(points, names, scheme, pool=work.pool, keep_bytes=keep_bytes)
+            return sample.sample(
+                points, names, scheme, pool=work.pool, keep_bytes=planned.keep_bytes
+            )
         assert isinstance(scheme, InnerScheme)
         prologue = self._placing.up_to_inner()
         up_to = Points(prologue, kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
         complete = not moving.intersection(self._subject.fed)
         return inside.integrate_inside(
-            points, up_to, names, scheme, complete=complete, keep_bytes=keep_bytes
+            points, up_to, names, scheme, complete=complete, keep_bytes=planned.keep_bytes
         )
 
     def _with_rounding(

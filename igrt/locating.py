@@ -5,7 +5,7 @@ from __future__ import annotations
 from igrt.derived import Derived
 from igrt.errors import GaveUp, IgrtError, NonFiniteError
 from igrt.runtime.unbounded import UNBOUNDED
-from igrt.staged import SessionMaker
+from igrt.sharing import SessionMaker
 
 
 def located(error: NonFiniteError, model: Derived, session: SessionMaker) -> NonFiniteError:

@@ -27,6 +27,8 @@ from igrt.stage import constant_gradient, free_batch, is_smooth, split
 from igrt.stage.cut import cut
 from igrt.stage.half import half as narrowed
 from igrt.stage.lower import lower
+from igrt.stage.several import Several
+from igrt.stage.sized import sized_graph
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 from igrt.vjp.lookups import lookups
@@ -166,6 +168,31 @@ def staged(model: onnx.ModelProto, *, parts: Mapping[str, Any], name: str) -> Ma
     }
 
 
+def several(
+    model: onnx.ModelProto,
+    *,
+    shapes: Mapping[str, Sequence[int]],
+    shared: Sequence[str],
+    cotangent: str,
+    outputs: Sequence[str],
+) -> Made:
+    """A gradient graph in which several cotangents share the forward pass of a point."""
+    sized = sized_graph(
+        model,
+        {n: tuple(s) for n, s in shapes.items()},
+        moving=[],
+        shared=shared,
+        late=[cotangent],
+        batched=True,
+        any_rows=True,
+    )
+    plan = Several(sized, tuple(outputs), cotangent)
+    if plan.refused:
+        return model, {"refused": plan.refused}
+    once, gathered = plan.costs
+    return plan.model, {"refused": "", "once": once, "gathered": gathered, "nodes": len(plan.once)}
+
+
 def _listed(spec: TensorSpec) -> list[Any]:
     return [spec.name, spec.dtype, None if spec.shape is None else list(spec.shape)]
 
@@ -181,6 +208,7 @@ __all__ = [
     "normal",
     "pruned",
     "ranked",
+    "several",
     "slope",
     "softened",
     "staged",

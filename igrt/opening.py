@@ -12,8 +12,8 @@ from igrt.engine import Engine
 from igrt.errors import GaveUp, IgrtError, InputError, InternalError
 from igrt.rows import Batching, NotRows
 from igrt.sessions import Sessions
+from igrt.sharing import SessionMaker
 from igrt.specs import Array, Feeds
-from igrt.staged import SessionMaker
 
 
 def open_engine(

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+OF_POINT = "igrt/of_point"
+"""Input with the number of the point of each cotangent, [cotangents] int64, where they share it."""
+
 
 @final
 @dataclass(frozen=True)
@@ -84,4 +87,4 @@ def sizes_name(name: str) -> str:
     return f"igrt/sizes/{name}"
 
 
-__all__ = ["Parts", "Staging", "sizes_name"]
+__all__ = ["OF_POINT", "Parts", "Staging", "sizes_name"]

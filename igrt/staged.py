@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 
@@ -16,21 +16,10 @@ from igrt.quadrature import Scheme
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Plan
-from igrt.runtime.points import Points
 from igrt.runtime.session import Arena, Session
 from igrt.runtime.stream import integrate
+from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import Array, Feeds
-
-
-class SessionMaker(Protocol):
-    """Loads a model."""
-
-    def __call__(
-        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
-    ) -> Session:
-        """The session; see `OrtSession` for the options."""
-        ...
-
 
 ROWS = 32
 """Rows per run of the prologue and of the epilogue."""
@@ -60,13 +49,17 @@ class Staged:
     ) -> None:
         self._parts = parts
 
+        def model(name: str) -> Derived:
+            return graph.then("staged", parts=asdict(parts), name=name)
+
         def made(name: str, arena: Arena = Arena.RELEASED) -> _Part:
-            model = graph.then("staged", parts=asdict(parts), name=name)
-            opened = session(model.then("lowered"), arena=arena)
-            return _Part(opened, model.facts["fed"], model.facts["gives"])
+            part = model(name)
+            opened = session(part.then("lowered"), arena=arena)
+            return _Part(opened, part.facts["fed"], part.facts["gives"])
 
         step = made("step", Arena.HELD)
         self.step, self._reads = step.session, step.reads
+        self._sharing = Sharing(model("step"), step.session, session)
         self._prologue = made("prologue") if parts.made else None
         self._epilogue = made("epilogue") if parts.pulled else None
         self._several = several
@@ -81,6 +74,8 @@ class Staged:
         kernels: KernelSet,
         run: dict[str, Any],
         planned: Plan,
+        *,
+        share: int,
     ) -> Integrals | None:
         """What the paths come to; None where the parts do not serve.
 
@@ -94,6 +89,7 @@ class Staged:
             kernels: Path and accumulation kernels.
             run: Further arguments of `Points`.
             planned: What may be taken: with the whole graph, and in all.
+            share: Most rows per run where paths share points; 0 where they may not.
 
         Raises:
             NonFiniteError: If what steps give is NaN or infinite.
@@ -113,14 +109,17 @@ class Staged:
             fed = self._along(block, of_block)
             if fed is None:
                 return None
-            points = Points(self.step, kernels, fed, summed, **run | {"cotangent": of_step})
+            points, shared = self._sharing.points(
+                kernels, fed, summed, scheme, **run | {"cotangent": of_step, "share": share}
+            )
             pullback = None
             if self._epilogue is not None:
                 pullback = _Pullback(
                     self._epilogue, block, summed, self._parts.gradients, cotangent, self._several
                 )
             names, keep_bytes = list(block.inputs), planned.keep_bytes
-            found.append(integrate(points, names, scheme, keep_bytes=keep_bytes, pullback=pullback))
+            done = integrate(points, names, scheme, keep_bytes=keep_bytes, pullback=pullback)
+            found.append(replace(done, shared=shared))
             run = run | {"chunk": points.chunk}
         return Integrals.joined(found)
 
@@ -271,4 +270,4 @@ def _same_infinities(x: Array, b: Array, owner: Array) -> bool:
     return bool(((np.isfinite(at) & np.isfinite(b)) | (at == b)).all())
 
 
-__all__ = ["ROWS", "SessionMaker", "Staged"]
+__all__ = ["ROWS", "Staged"]

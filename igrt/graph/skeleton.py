@@ -7,6 +7,7 @@ from math import prod
 
 import onnx
 
+from igrt.graph.fill import fill_sizes
 from igrt.graph.view import Graph
 
 _SMALL = 1024
@@ -49,7 +50,9 @@ def skeleton(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> G
                 fixed.type.tensor_type.shape.dim.add().dim_value = size
     for info in model.graph.output:
         graph.output.append(_sized(info, shapes.get(info.name)))
-    return Graph(bare)
+    sized = Graph(bare)
+    fill_sizes(sized)
+    return sized
 
 
 def _sized(info: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:

@@ -94,6 +94,9 @@ class HostLane:
     The model reads and writes NumPy arrays in place where onnxruntime lets it: not for texts, and
     not where an output has another shape than one row per point.
 
+    Where the model pulls several cotangents back from one point (`igrt.stage.several`), points that
+    differ in nothing else share a row of all that it is fed with beside the cotangents.
+
     Args:
         session: The model.
         kernels: Path kernels of the host.
@@ -101,6 +104,8 @@ class HostLane:
         outputs: What to evaluate.
         cotangent: Cotangent input of the model; None for one that has none.
         rows: Most points per run.
+        of_point: Input of the model that says which row each cotangent belongs to; None where each
+            has a row of its own.
 
     Raises:
         OutOfMemory: If memory does not suffice for the buffers.
@@ -115,9 +120,10 @@ class HostLane:
         *,
         cotangent: str | None,
         rows: int,
+        of_point: str | None = None,
     ) -> None:
         self._session, self._kernels, self._paths = session, kernels, paths
-        self._outputs, self._cotangent = outputs, cotangent
+        self._outputs, self._cotangent, self._of_point = outputs, cotangent, of_point
         self.rows = rows
         self._ends = {
             n: (np.ascontiguousarray(x).reshape(len(x), -1), b.reshape(len(b), -1))
@@ -125,6 +131,7 @@ class HostLane:
         }
         try:
             self._buffers = {n: _room(rows, a) for n, a in self._fed().items()}
+            self._row = np.arange(rows)
             self._table = _Table(self._ends, rows)
             self._made = {o.name: np.empty((rows, *o.shape), o.dtype) for o in outputs}
         except MemoryError:
@@ -132,30 +139,37 @@ class HostLane:
                 f"out of memory for the buffers of {rows} rows",
                 hint="use a smaller internal_batch_size or memory budget",
             ) from None
-        self._path, self._baseline = np.full(rows, -1), np.full(rows, -1)
-        self._count = 0
+        self._path, self._example = np.full(rows, -1), np.full(rows, -1)
+        self._baseline = np.full(rows, -1)
+        self._count = self._points = 0
         self._found: list[Array] = []
-        self._runs: dict[int, Callable[[], None] | None] = {}
-        self._seen: set[int] = set()
+        self._runs: dict[tuple[int, int], Callable[[], None] | None] = {}
+        self._seen: set[tuple[int, int]] = set()
         self._binds = True
 
     def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
         """Bring points into the buffers."""
         paths, count = self._paths, len(path)
-        self._count = count
-        slots = self._table.slots(paths.example[path], baseline)
+        self._count = self._points = count
+        example = paths.example[path]
+        # what does not move along a path is there already where the row had the same path before
+        new = np.flatnonzero(path != self._path[:count])
+        if len(new) and self._cotangent is not None:
+            self._path[new] = path[new]
+            self._buffers[self._cotangent][new] = paths.cotangents[path[new]]
+        if self._of_point is not None:
+            first, self._row[:count] = _distinct(example, baseline, alphas)
+            example, baseline, alphas = example[first], baseline[first], alphas[first]
+            self._points = count = len(first)
+        slots = self._table.slots(example, baseline)
         for name, (x, b) in self._table.ends.items():
             points = self._buffers[name][:count].reshape(count, -1)
             self._kernels.interpolate(b, x, slots, np.ascontiguousarray(alphas), points)
-        # what does not move along a path is there already where the row had the same path before
-        new = np.flatnonzero(path != self._path[:count])
+        new = np.flatnonzero(example != self._example[:count])
         if len(new):
-            self._path[new] = path[new]
-            example = paths.example[path[new]]
+            self._example[new] = example[new]
             for name, array in paths.others.items():
-                self._buffers[name][new] = array[example]
-            if self._cotangent is not None:
-                self._buffers[self._cotangent][new] = paths.cotangents[path[new]]
+                self._buffers[name][new] = array[example[new]]
         if paths.references:
             new = np.flatnonzero(baseline != self._baseline[:count])
             self._baseline[new] = baseline[new]
@@ -169,7 +183,7 @@ class HostLane:
             OutOfMemory: If memory does not suffice.
             InternalError: If an output does not have one row per point.
         """
-        count, feeds = self._count, self.feeds()
+        count, feeds = self._count, self._fed_now()
         bound = self._bound(feeds) if self._binds else None
         if bound is not None:
             try:
@@ -192,11 +206,22 @@ class HostLane:
         return bounded(self._found[output])
 
     def feeds(self) -> Feeds:
-        """What the model was fed with in the last run."""
+        """What the model was fed with in the last run, a row per point."""
+        feeds = dict(self._fed_now())
+        if self._of_point is not None:
+            row = feeds.pop(self._of_point)
+            own = {self._cotangent, *self._paths.shared}
+            feeds |= {n: a[row] for n, a in feeds.items() if n not in own}
+        return feeds
+
+    def _fed_now(self) -> Feeds:
         feeds = {n: np.asarray(a) for n, a in self._paths.shared.items()}
         for name, buffer in self._buffers.items():
-            batched = self._paths.batched if name != self._cotangent else self._paths.output_batched
-            feeds[name] = self._view(buffer, batched)
+            own = name == self._cotangent
+            batched = self._paths.output_batched if own else self._paths.batched
+            feeds[name] = self._view(buffer, self._count if own else self._points, batched)
+        if self._of_point is not None:
+            feeds[self._of_point] = self._row[: self._count]
         return feeds
 
     def _fed(self) -> dict[str, Array]:
@@ -208,17 +233,19 @@ class HostLane:
 
     def _bound(self, feeds: Feeds) -> Callable[[], None] | None:
         """The run of so many points in place; only for their second time does that pay."""
-        count = self._count
+        count = self._count, self._points
         if count not in self._seen:
             self._seen.add(count)
             return None
         if count not in self._runs:
-            made = {n: self._view(a, self._paths.batched) for n, a in self._made.items()}
+            batched = self._paths.batched
+            made = {n: self._view(a, self._count, batched) for n, a in self._made.items()}
             self._runs[count] = self._session.bind(feeds, made)
         return self._runs[count]
 
-    def _view(self, buffer: Array, batched: bool) -> Array:
-        return buffer[: self._count] if batched else buffer.reshape(buffer.shape[1:])
+    @staticmethod
+    def _view(buffer: Array, count: int, batched: bool) -> Array:
+        return buffer[:count] if batched else buffer.reshape(buffer.shape[1:])
 
 
 def buffer_bytes(paths: Paths) -> int:
@@ -265,6 +292,20 @@ class _Table:
                 x[slot], b[slot] = of_x[pair[0]], of_b[pair[1]]
         points = np.diff(first, append=len(example))
         return np.repeat([self._slots[p] for p in pairs], points)
+
+
+def _distinct(example: Array, baseline: Array, alphas: Array) -> tuple[Array, Array]:
+    """The first of each point there is, and which of these each one is."""
+    places: dict[tuple[int, int, float], int] = {}
+    first: list[int] = []
+    row: list[int] = []
+    points = zip(example.tolist(), baseline.tolist(), alphas.tolist(), strict=True)
+    for k, point in enumerate(points):
+        if point not in places:
+            places[point] = len(first)
+            first.append(k)
+        row.append(places[point])
+    return np.asarray(first), np.asarray(row)
 
 
 def _room(rows: int, array: Array) -> Array:

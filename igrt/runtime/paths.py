@@ -91,6 +91,7 @@ class Integrals:
         kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
         interactions: What pairs of features come to, [paths, features of the tensor, all features]
             float64 by name; empty where nobody asked.
+        shared: How paths on the same line share points, in words; empty where no two are.
     """
 
     values: dict[str, Array]
@@ -99,6 +100,7 @@ class Integrals:
     chunk: int
     kept: int | None = None
     interactions: dict[str, Array] = field(default_factory=dict)
+    shared: str = ""
 
     @property
     def features(self) -> int:
@@ -128,6 +130,7 @@ class Integrals:
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
             max(b.kept or 0 for b in blocks),
+            shared=blocks[-1].shared,
         )
 
     def store(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from igrt.errors import InputError
@@ -108,6 +108,14 @@ class Plan:
     fixed_bytes: int
     keep_bytes: int
     budget: int
+    chosen: bool = field(default=False, compare=False)
+    """Whether the user or the model wants this number of rows."""
+
+    @property
+    def most(self) -> int:
+        """Rows per run that there is room for."""
+        spare = 0 if self.chosen else max(0, self.budget - self.limit)
+        return self.chunk + spare // self.row_bytes
 
     @property
     def limit(self) -> int:
@@ -177,7 +185,8 @@ def plan(
         chunk = internal_batch_size if memory is None else min(internal_batch_size, fits)
     chunk = min(chunk, need.most_rows or chunk)
     kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - chunk * row))
-    return Plan(chunk, row, need.fixed_bytes, kept, budget)
+    chosen = internal_batch_size is not None or need.most_rows is not None
+    return Plan(chunk, row, need.fixed_bytes, kept, budget, chosen)
 
 
 def require_room(need: Need, memory: int | None) -> None:

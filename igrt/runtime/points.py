@@ -30,6 +30,8 @@ class Points:
         chunk: Points per run.
         watch: Counts the evaluations, and ends the work early.
         lanes: Makes lanes on the device of the session, where it can; else they are the host's.
+        of_point: Input of a model that pulls several cotangents back from one point, with the row
+            of each: points of paths that differ in the cotangent alone are best run together.
     """
 
     def __init__(
@@ -43,15 +45,24 @@ class Points:
         chunk: int,
         watch: Watch,
         lanes: LaneMaker | None = None,
+        of_point: str | None = None,
     ) -> None:
         self._session, self.kernels, self.paths = session, kernels, paths
         self.outputs, self._cotangent = list(outputs), cotangent
-        self.watch, self._lanes = watch, lanes
+        self.watch, self._lanes, self._of_point = watch, lanes, of_point
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
         self._open: Lane | None = None
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
         """Path of each point of the last run, and its position."""
+
+    @property
+    def siblings(self) -> Array | None:
+        """Number of the line that each path runs on, [paths]; None where none can be shared."""
+        if self._of_point is None:
+            return None
+        ends = np.stack([self.paths.example, self.paths.baseline], axis=1)
+        return np.unique(ends, axis=0, return_inverse=True)[1].reshape(-1)
 
     @property
     def lane(self) -> Lane:
@@ -74,6 +85,7 @@ class Points:
         lane = None if self._lanes is None else self._lanes(self.paths, self.outputs, **options)
         if lane is not None:
             return lane
+        options["of_point"] = self._of_point
         return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
     def step(self, path: Array, baseline: Array, alphas: Array) -> int:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from igrt.quadrature import Scheme
 from igrt.runtime.device_lane import DeviceLane
 from igrt.runtime.device_ledger import device_ledger
@@ -14,6 +16,7 @@ from igrt.runtime.ledger import Ledger, Piece, Pullback, Sums, of_pieces
 from igrt.runtime.paths import Integrals, result_bytes
 from igrt.runtime.plan import Keeping
 from igrt.runtime.points import Points
+from igrt.specs import Array
 
 
 def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
@@ -35,7 +38,8 @@ def integrate(
     """Integrate the gradient along every path.
 
     Rows of different paths share chunks: while one path waits for its last evaluations, the chunk
-    is filled with those of others.
+    is filled with those of others. Paths on the same line are in work together, at the same places
+    as far as they want the same ones.
 
     Args:
         points: The model, whose outputs are the gradients of the attributed tensors.
@@ -63,7 +67,7 @@ def integrate(
     else:
         ledger = Sums(points, names, scheme, found, keep_bytes)
     watch.planned += len(paths) * ledger.first
-    queue = _Queue(ledger, len(paths))
+    queue = _Queue(ledger, len(paths), points.siblings)
     while not queue.done:
         pieces = queue.chunk(points.chunk)
         path, alphas = of_pieces(pieces)
@@ -80,10 +84,16 @@ class _Queue:
 
     Paths begin as long as a chunk is not full and there is a slot, and memory, for another one.
     Those in work come first.
+
+    Args:
+        ledger: What is known of the paths.
+        paths: How many there are.
+        siblings: Number of the line that each runs on, where points of the same line are best run
+            together; else None.
     """
 
-    def __init__(self, ledger: Ledger, paths: int) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, paths: int, siblings: Array | None = None) -> None:
+        self._ledger, self._siblings = ledger, siblings
         self._waiting = deque(range(paths))
         self._free = list(range(ledger.slots))
         self._pending: dict[int, int] = {}
@@ -103,18 +113,42 @@ class _Queue:
         for slot in [s for s in self._pending if s in self._held]:
             self._ask(self._held.pop(slot))
         while self._waiting and self._free and self._queued < rows and not self._held:
-            slot = self._free.pop()
-            self._ask(self._ledger.begin(slot, self._waiting.popleft()))
-        chosen, room = [], min(rows, self._queued)
+            path = self._begin()
+            while self._waiting and self._free and self._alike(path, self._waiting[0]):
+                self._begin()
+        chosen: list[Piece] = []
+        room = min(rows, self._queued)
         self._queued -= room
         while room:
-            piece = self._queue.popleft()
-            if len(piece) > room:
-                piece, rest = piece.split(room)
-                self._queue.appendleft(rest)
-            chosen.append(piece)
-            room -= len(piece)
+            taken = self._take(room)
+            chosen += taken
+            room -= sum(map(len, taken))
         return chosen
+
+    def _begin(self) -> int:
+        slot, path = self._free.pop(), self._waiting.popleft()
+        self._ask(self._ledger.begin(slot, path))
+        return path
+
+    def _alike(self, path: int, other: int) -> bool:
+        """Whether two paths run on the same line."""
+        return self._siblings is not None and bool(self._siblings[path] == self._siblings[other])
+
+    def _take(self, room: int) -> list[Piece]:
+        """Points of the path that is first, and those of its siblings at the same places."""
+        first = self._queue.popleft()
+        alike, others = [first], deque[Piece]()
+        if self._siblings is not None:
+            for piece in self._queue:
+                (alike if self._alike(first.path, piece.path) else others).append(piece)
+            self._queue = others
+        taken = []
+        for piece, count in reversed(list(zip(alike, _shares(alike, room), strict=True))):
+            if count < len(piece):
+                piece, rest = piece.split(count)
+                self._queue.appendleft(rest)
+            taken.append(piece)
+        return [piece for piece in reversed(taken) if len(piece)]
 
     def give_back(self, pieces: list[Piece], rows: int) -> list[Piece]:
         """Put the last points of a chunk in front of the queue again; the others."""
@@ -152,6 +186,18 @@ class _Queue:
             self._queued += len(piece)
         else:
             self._held[piece.slot] = piece
+
+
+def _shares(pieces: Sequence[Piece], room: int) -> list[int]:
+    """How many points of each piece come first, so that the same places come together."""
+    if len(pieces) == 1:
+        return [min(room, len(pieces[0]))]
+    # points are taken in the order of a piece, which need not be that along the path
+    along = np.concatenate([np.maximum.accumulate(p.alphas) for p in pieces])
+    place = np.concatenate([np.arange(len(p)) for p in pieces])
+    piece = np.repeat(np.arange(len(pieces)), [len(p) for p in pieces])
+    order = np.lexsort((piece, place, along))[:room]
+    return [int(count) for count in np.bincount(piece[order], minlength=len(pieces))]
 
 
 __all__ = ["integrate", "keeping"]

@@ -118,6 +118,19 @@ class SizedGraph:
             return shape[:1] == (1,)
         return shape[:1] == (_ROWS,) and _sizes(self.more, name) == (_ROWS + 1, *shape[1:])
 
+    def scales(self, name: str) -> tuple[bool, ...] | None:
+        """Which axes of a tensor are as many times as long as there are rows.
+
+        None where sizes do not tell, or where rows run one by one.
+        """
+        few, more = self.shape(name), None if self.more is None else _sizes(self.more, name)
+        if few is None or more is None or len(few) != len(more):
+            return None
+        pairs = list(zip(few, more, strict=True))
+        if not all(a == b or a * (_ROWS + 1) == b * _ROWS for a, b in pairs):
+            return None
+        return tuple(a != b for a, b in pairs)
+
     def row(self, name: str) -> tuple[int, ...]:
         """Shape of a row of a tensor that has rows."""
         return (self.shape(name) or ())[int(self.batched) :]

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from igrt.graph.emit import PREFIX
 from igrt.graph.onnx_types import value_info
@@ -27,8 +26,9 @@ from igrt.graph.view import Graph, all_inputs
 from igrt.parts import Parts, Staging, sizes_name
 from igrt.specs import TensorSpec
 from igrt.stage.cost import COPIED, MOVED, SUMMED
-from igrt.stage.operators import SIZES, attributes_of
+from igrt.stage.operators import SIZES
 from igrt.stage.regions import Back, Front, back, front
+from igrt.stage.shapes import of_shape
 from igrt.stage.sized import SizedGraph
 
 _WORTHWHILE = 0.04
@@ -170,7 +170,11 @@ def part(model: onnx.ModelProto, parts: Parts, name: str) -> onnx.ModelProto:
     nodes = [n for t in parts.sized for n in _rebuilt(parts, t)]
     for node in (graph.nodes[i] for i in parts.stays):
         rebuilt = node.op_type in SIZES and node.input[0] in parts.sized
-        nodes += _of_shape(parts, node) if rebuilt else [node]
+        if rebuilt:
+            shape, rank = f"{PREFIX}shape/{node.input[0]}", parts.ranks[node.input[0]]
+            nodes += of_shape(node, shape, rank, node.output[0])
+        else:
+            nodes.append(node)
     cut = [*parts.moving, *parts.fixed, *parts.common, *map(sizes_name, parts.sized)]
     return _model(graph, nodes, [*fed, *cut], parts.summed, parts)
 
@@ -184,19 +188,6 @@ def _rebuilt(parts: Parts, name: str) -> list[onnx.NodeProto]:
         helper.make_node("Shape", [parts.moving[0]], [rows], start=0, end=1),
         helper.make_node("Concat", [rows, sizes_name(name)], [shape], axis=0),
     ]
-
-
-def _of_shape(parts: Parts, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """A node that reads the sizes of a tensor, on the rebuilt shape of that."""
-    shape, output = f"{PREFIX}shape/{node.input[0]}", node.output[0]
-    if node.op_type == "Size":
-        return [helper.make_node("ReduceProd", [shape], [output], keepdims=0)]
-    given = attributes_of(node)
-    axes = range(parts.ranks[node.input[0]])
-    chosen = np.asarray(axes[given.get("start", 0) : given.get("end")], dtype=np.int64)
-    at = f"{PREFIX}axes/{output}"
-    constant = helper.make_node("Constant", [], [at], value=numpy_helper.from_array(chosen))
-    return [constant, helper.make_node("Gather", [shape, at], [output], axis=0)]
 
 
 def _model(
