@@ -42,7 +42,8 @@ class Attribution:
             method that has slopes rather than shares of the change.
         error: Estimated quadrature or sampling error relative to the L1 norm, [rows]; 0 for a
             method that integrates nothing, whatever else may be said of it.
-        evaluations: Gradient evaluations spent, [rows] int64.
+        evaluations: Gradient evaluations spent, [rows] int64; products of the Hessian with a vector
+            for ``integrated_hessians``.
         rule: Quadrature rule; ``none`` for a method that integrates nothing.
         method: Attribution method.
         provider: Execution provider that really ran.
@@ -52,8 +53,11 @@ class Attribution:
         inputs: The explained inputs, one entry per row along their batch axis.
         scores: The whole explained output at x, [rows, ...], for showing the top classes.
         tolerance: Relative error asked for; None for a fixed number of steps.
-        batched: Whether arrays in `values` and `inputs` have a leading row axis.
+        batched: Whether arrays in `values`, `inputs` and `interactions` have a leading row axis.
         display: What people need to see beside the numbers.
+        interactions: What pairs of features make together, per attributed tensor: [rows, features
+            of the tensor, features of all tensors in their order] float64, whose rows sum to
+            `values`; empty but for ``integrated_hessians``.
     """
 
     values: Mapping[str, Array]
@@ -74,6 +78,7 @@ class Attribution:
     tolerance: float | None = None
     batched: bool = True
     display: Display = field(default_factory=Display, compare=False)
+    interactions: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", tuple(map(_index, self.target)))
@@ -106,6 +111,15 @@ class Attribution:
     def input_row(self, index: int) -> dict[str, Array]:
         """Explained input of one row per tensor, without the row axis."""
         return {n: v[index] if self.batched else v for n, v in self.inputs.items()}
+
+    def interaction_row(self, index: int) -> dict[str, Array]:
+        """Interactions of one row per tensor, [features, all features]; empty where there are none.
+
+        Raises:
+            InputError: If there is no such row.
+        """
+        self.row(index)
+        return {n: v[index] if self.batched else v for n, v in self.interactions.items()}
 
     def top(self, index: int, count: int = 5) -> list[tuple[int, float]]:
         """The `count` highest scores of a row's flat output as (class, score), highest first."""
@@ -226,9 +240,10 @@ class Attribution:
             raise InputError(f"cannot read `{path}`: {error}") from None
         prefix = "igrt/field/"
         stored = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-        inputs = {
-            n.removeprefix("input/"): stored.pop(n) for n in list(stored) if n.startswith("input/")
-        }
+        inputs, interactions = (
+            {n.removeprefix(kind): stored.pop(n) for n in list(stored) if n.startswith(kind)}
+            for kind in ("input/", "interactions/")
+        )
         values = {n: a for n, a in arrays.items() if not n.startswith("igrt/")}
         shown = record.pop("display")
         display = Display(
@@ -247,7 +262,14 @@ class Attribution:
             },
             graphs=tuple(_graph(record) for record in shown["graphs"]),
         )
-        return cls(values=values, inputs=inputs, display=display, **stored, **record)
+        return cls(
+            values=values,
+            inputs=inputs,
+            interactions=interactions,
+            display=display,
+            **stored,
+            **record,
+        )
 
     def _write_npz(self, path: Path) -> None:
         arrays: dict[str, Array] = dict(self.values)
@@ -256,9 +278,10 @@ class Attribution:
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray):
                 arrays[f"igrt/field/{item.name}"] = value
-            elif item.name not in {"values", "inputs", "display"}:
+            elif item.name not in {"values", "inputs", "interactions", "display"}:
                 record[item.name] = value
         arrays.update({f"igrt/field/input/{n}": a for n, a in self.inputs.items()})
+        arrays.update({f"igrt/field/interactions/{n}": a for n, a in self.interactions.items()})
         record["display"] = {
             "labels": self.display.labels,
             "features": dict(self.display.features),
@@ -281,6 +304,8 @@ class Attribution:
 
     def _write_json(self, path: Path) -> None:
         document = self.summary() | {"values": {n: v.tolist() for n, v in self.values.items()}}
+        if self.interactions:
+            document["interactions"] = {n: v.tolist() for n, v in self.interactions.items()}
         path.write_text(to_json(document), encoding="utf-8")
 
     def _write_png(self, path: Path) -> None:

@@ -110,6 +110,7 @@ def _joined(results: Sequence[Attribution], filled: Filled, seconds: float) -> A
         first,
         values=by_name("values"),
         inputs=by_name("inputs"),
+        interactions={n: m[order] for n, m in _pairs(results).items()},
         scores=of_all("scores", np.nan),
         target=tuple(targets[row] for row in order),
         output=of_all("output"),
@@ -187,6 +188,25 @@ def _told(provenances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _batched(array: Array, result: Attribution) -> Array:
     return array if result.batched else array[np.newaxis]
+
+
+def _pairs(results: Sequence[Attribution]) -> dict[str, Array]:
+    """Interactions of all parts, with 0 behind the end of a text."""
+    found = [{n: _batched(m, r) for n, m in r.interactions.items()} for r in results]
+    longest = [max(f[n].shape[1] for f in found) for n in found[0]]
+    parts = []
+    for matrices in found:
+        ends = np.cumsum([m.shape[1] for m in matrices.values()])[:-1]
+        wide = {}
+        for name, matrix in matrices.items():
+            columns = np.split(matrix, ends, axis=2)
+            room = [
+                np.pad(c, [(0, 0), (0, 0), (0, most - c.shape[2])])
+                for c, most in zip(columns, longest, strict=True)
+            ]
+            wide[name] = np.concatenate(room, axis=2)
+        parts.append(wide)
+    return {n: _stacked([p[n] for p in parts]) for n in found[0]}
 
 
 def _stacked(arrays: Sequence[Array], fill: float = 0.0) -> Array:

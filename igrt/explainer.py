@@ -20,17 +20,27 @@ from igrt.baselines import Background, Baseline, described
 from igrt.cache import CacheLike
 from igrt.derived import derived
 from igrt.errors import InputError, NonFiniteError
-from igrt.integrating import Integrator, Work, averaged, informed, over_sets, scheme_of
+from igrt.integrating import (
+    AnyScheme,
+    Integrator,
+    Work,
+    averaged,
+    informed,
+    mean_of,
+    over_sets,
+    scheme_of,
+)
 from igrt.methods import Method
+from igrt.placed import Placed
 from igrt.placing import Placing
 from igrt.quadrature import InnerScheme, Sampling
 from igrt.runtime.paths import Paths
 from igrt.runtime.watch import Progress, Watch
 from igrt.sessions import Resources, Sessions
 from igrt.source import ModelLike, read
-from igrt.specs import STRAIGHT_THROUGH, Display, Feeds, TensorSpec
+from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.subject import subject
-from igrt.targets import Target
+from igrt.targets import Resolved, Target
 from igrt.text import Part, Text, fill, holds_text
 
 
@@ -56,6 +66,10 @@ class Explainer:
             float32 is compared with it on every path, and the difference is part of the error.
         cache: Whether the graphs made of the model are kept on disk for the next process: True
             for the user's cache folder, or a folder. The results are the same.
+        softplus: Steepness β of softplus(βx)/β in place of every Relu, for second derivatives
+            (`integrated_hessians`); likewise for LeakyRelu and ReduceMax. That is another function,
+            and the one that is explained; what the model as it was given scores is in
+            ``provenance["softplus"]``.
 
     Raises:
         ModelLoadError: If the model cannot be read.
@@ -76,12 +90,15 @@ class Explainer:
         quantised: str = STRAIGHT_THROUGH,
         precision: str = "float32",
         cache: CacheLike = False,
+        softplus: float | None = None,
     ) -> None:
         resources = Resources(provider, threads, memory, precision)
         self._given = read(model)
         self._loaded = derived(self._given, cache)
         facts = self._loaded.facts
-        self._subject = subject(self._loaded.then("normal", quantised=quantised), of, wrt)
+        normal = self._loaded.then("normal", quantised=quantised)
+        soft = normal if softplus is None else normal.then("softened", beta=softplus)
+        self._subject = subject(soft, of, wrt)
         self.of: TensorSpec = self._subject.of
         """Spec of the explained output."""
         self.wrt: tuple[TensorSpec, ...] = self._subject.wrt
@@ -91,6 +108,10 @@ class Explainer:
         self._quantised = quantised if facts["quantised"] else None
         self._sessions = Sessions(resources, self._given.folder, external=bool(facts["external"]))
         self._placing = Placing(self._subject, self._sessions)
+        self._as_given: Placing | None = None
+        if softplus is not None:
+            self._soft = {"beta": softplus, **soft.facts}
+            self._as_given = Placing(subject(normal, of, wrt), self._sessions)
         self._integrator = Integrator(self._subject, self._sessions, self._placing)
 
     def batching_of(self, inputs: Feeds | Any) -> str:
@@ -219,21 +240,14 @@ class Explainer:
         scheme = scheme_of(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        if isinstance(scheme, InnerScheme):
-            placed = self._placing.place_inside(inputs, baselines)
-        else:
-            placed = self._placing.place(inputs, baselines, fixed)
+        placed = _placed(self._placing, scheme, inputs, baselines, fixed)
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         scheme = informed(scheme, engine, ends)
         picked = targets.resolve(target, outputs, display.labels)
         example, rows = picked.example, len(picked.example)
         sets, pool = ends.sets, ends.pool
-        b_outputs = placed.engine.forward(
-            ends.baselines, ends.others, ends.shared, ends.owner, "baselines"
-        )
-        output = picked.pick(outputs[example])
-        of_row = [picked.pick(b_outputs[pool[example, k]]) for k in range(sets)]
+        output, of_row = _scores(placed, picked)
         baseline_output = over_sets(np.stack(of_row))
         starts, begin = ends.baselines, pool[example]
         if chosen.factor != "difference":  # the same for every baseline; x - 0 is the factor x
@@ -261,8 +275,13 @@ class Explainer:
         )
         work = Work(engine, paths, ends.owner, begin, scheme, placed.shown)
         planned = self._integrator.plan(work, internal_batch_size)
+        soft = {}
+        if self._as_given is not None:
+            given = _placed(self._as_given, scheme, inputs, baselines, fixed)
+            soft = {"softplus": self._soft | _beside(*_scores(given, picked))}
         done = self._integrator.integrate(work, planned, watch)
         values, error, evaluations = averaged(done.integrals, sets, rows)
+        interactions = mean_of(done.integrals.interactions, sets)
         total = sum(v.reshape(rows, -1).sum(axis=1) for v in values.values())
         if (
             isinstance(scheme, InnerScheme) and not scheme.changes
@@ -290,6 +309,7 @@ class Explainer:
                 plan=planned.facts(done.integrals.kept),
                 batching=engine.note,
                 **done.facts,
+                **soft,
             ),
             example=example,
             inputs={n: x[example] if keep else x[0] for n, x in placed.shown.items()},
@@ -297,6 +317,7 @@ class Explainer:
             tolerance=scheme.tolerance,
             batched=keep,
             display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
+            interactions=interactions if keep else {n: v[0] for n, v in interactions.items()},
         )
 
     def _provenance(self, **options: Any) -> dict[str, Any]:
@@ -330,6 +351,7 @@ def explain(
     quantised: str = STRAIGHT_THROUGH,
     precision: str = "float32",
     cache: CacheLike = False,
+    softplus: float | None = None,
     **options: Any,
 ) -> Attribution:
     """Explain one model once: `Explainer(model, …).explain(inputs, …)` with the same keywords."""
@@ -343,8 +365,30 @@ def explain(
         quantised=quantised,
         precision=precision,
         cache=cache,
+        softplus=softplus,
     )
     return explainer.explain(inputs, **options)
+
+
+def _placed(placing: Placing, scheme: AnyScheme, inputs: Any, baselines: Any, fixed: Any) -> Placed:
+    if isinstance(scheme, InnerScheme):
+        return placing.place_inside(inputs, baselines)
+    return placing.place(inputs, baselines, fixed)
+
+
+def _scores(placed: Placed, picked: Resolved) -> tuple[Array, list[Array]]:
+    """F at the inputs, and at each of their baselines, [rows] float64 each."""
+    ends, example = placed.ends, picked.example
+    outputs = placed.engine.forward(
+        ends.baselines, ends.others, ends.shared, ends.owner, "baselines"
+    )
+    output = picked.pick(placed.outputs[example])
+    return output, [picked.pick(outputs[ends.pool[example, k]]) for k in range(ends.sets)]
+
+
+def _beside(output: Array, of_row: list[Array]) -> dict[str, list[float]]:
+    """Scores of the model as it was given, in JSON values."""
+    return {"output": output.tolist(), "baseline_output": over_sets(np.stack(of_row)).tolist()}
 
 
 def _runtime_version() -> str:

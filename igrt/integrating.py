@@ -10,12 +10,13 @@ import numpy as np
 
 from igrt import methods
 from igrt.engine import Engine
+from igrt.interactions import Interactions
 from igrt.kernels import select
 from igrt.methods import Method
 from igrt.placed import Ends
 from igrt.placing import Placing
 from igrt.precision import Rounding, ranging
-from igrt.quadrature import InnerScheme, Sampling, Scheme, constant_scheme
+from igrt.quadrature import InnerScheme, PairScheme, Sampling, Scheme, constant_scheme
 from igrt.runtime import inside, sample, stream
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Integrals, Paths
@@ -26,7 +27,7 @@ from igrt.sessions import Sessions
 from igrt.specs import Array, Feeds
 from igrt.subject import Subject
 
-AnyScheme: TypeAlias = Scheme | Sampling | InnerScheme
+AnyScheme: TypeAlias = Scheme | Sampling | InnerScheme | PairScheme
 """Where gradients are evaluated, and what is made of them."""
 
 
@@ -66,6 +67,7 @@ class Work:
             return sample.keeping(scheme, features, paths)
         if isinstance(scheme, InnerScheme):
             return inside.keeping(scheme, features, paths)
+        assert isinstance(scheme, Scheme)
         return stream.keeping(scheme, features, paths)
 
 
@@ -96,11 +98,17 @@ class Integrator:
     def __init__(self, subject: Subject, sessions: Sessions, placing: Placing) -> None:
         self._subject, self._sessions, self._placing = subject, sessions, placing
         self._precision = sessions.resources.precision
+        self._interactions = Interactions(sessions)
         self.staging = True
         """Whether graphs may run in parts; tests and benchmarks compare with when they may not."""
 
     def plan(self, work: Work, internal_batch_size: int | None) -> Plan:
         """How many rows a run takes; see `Engine.plan`."""
+        scheme = work.scheme
+        if isinstance(scheme, PairScheme):
+            return self._interactions.plan(
+                work.engine, work.paths, scheme, work.shown, internal_batch_size
+            )
         memory = self._sessions.resources.memory
         return work.engine.plan(work.paths, work.keeping, memory, internal_batch_size)
 
@@ -115,7 +123,13 @@ class Integrator:
         Raises:
             NonFiniteError: If a gradient is NaN or infinite.
         """
-        engine, sums = work.engine, work.scheme.tolerance is None
+        engine, sums, scheme = work.engine, work.scheme.tolerance is None, work.scheme
+        if isinstance(scheme, PairScheme):
+            return Done(
+                *self._interactions.integrate(
+                    engine, work.paths, scheme, work.shown, planned, watch
+                )
+            )
         run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
         with ranging(self._precision), engine.locating():
             found = self._in_parts(work, run, planned)
@@ -149,6 +163,7 @@ class Integrator:
             return stream.integrate(points, names, scheme, keep_bytes=keep_bytes)
         if isinstance(scheme, Sampling):
             return sample.sample(points, names, scheme, pool=work.pool, keep_bytes=keep_bytes)
+        assert isinstance(scheme, InnerScheme)
         prologue = self._placing.up_to_inner()
         up_to = Points(prologue, kernels, paths, tensors, **run | {"cotangent": None})
         moving = {n for n in paths.inputs if n not in gradients}
@@ -181,6 +196,8 @@ def scheme_of(
         return method.sampling(rule, n_steps, tolerance, seed)
     if isinstance(method, (methods.Conductance, methods.InternalInfluence)):
         return method.inner_scheme(rule, n_steps, tolerance)
+    if isinstance(method, methods.IntegratedHessians):
+        return method.pair_scheme(rule, n_steps, tolerance)
     return method.scheme(rule, n_steps, tolerance)
 
 
@@ -201,12 +218,17 @@ def over_sets(array: Array) -> Array:
 
 def averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
     """Mean over the baselines; relative error, where errors of the paths may add up."""
-    values = {n: over_sets(v.reshape(sets, rows, *v.shape[1:])) for n, v in found.values.items()}
+    values = mean_of(found.values, sets)
     absolute = over_sets(found.error.reshape(sets, rows))
     norm = sum((np.abs(v.reshape(rows, -1)).sum(axis=1) for v in values.values()), np.zeros(rows))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(absolute == 0, 0.0, absolute / norm)
     return values, relative, found.evaluations.reshape(sets, rows).sum(axis=0)
+
+
+def mean_of(of_paths: dict[str, Array], sets: int) -> dict[str, Array]:
+    """Mean over the baselines, [sets x rows, …] to [rows, …] by name."""
+    return {n: over_sets(v.reshape(sets, -1, *v.shape[1:])) for n, v in of_paths.items()}
 
 
 __all__ = [
@@ -216,6 +238,7 @@ __all__ = [
     "Work",
     "averaged",
     "informed",
+    "mean_of",
     "over_sets",
     "scheme_of",
 ]

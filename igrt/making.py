@@ -19,6 +19,7 @@ from igrt.graph.normalize import normalize
 from igrt.graph.normalize.bfloat16 import widen_ends
 from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.graph.prune import prune
+from igrt.graph.soften import soften
 from igrt.parts import Parts
 from igrt.source import Bytes
 from igrt.specs import Sweep, TensorSpec
@@ -29,6 +30,7 @@ from igrt.stage.lower import lower
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
 from igrt.vjp.lookups import lookups
+from igrt.vjp.slope import slope as slope_of
 
 Made = tuple[onnx.ModelProto, dict[str, Any]]
 
@@ -47,6 +49,12 @@ def loaded(given: Bytes) -> Made:
 def normal(model: onnx.ModelProto, *, quantised: str) -> Made:
     """The model in its normal form."""
     return widen_ends(normalize(model, quantised)), {}
+
+
+def softened(model: onnx.ModelProto, *, beta: float) -> Made:
+    """A normal model with softplus in place of Relu."""
+    soft, nodes = soften(model, beta)
+    return soft, {"nodes": nodes}
 
 
 def explained(model: onnx.ModelProto, *, of: str | None, wrt: Sequence[str] | None) -> Made:
@@ -133,6 +141,12 @@ def gradients(
     }
 
 
+def slope(model: onnx.ModelProto, *, gradients: Mapping[str, str], batched: bool) -> Made:
+    """A gradient graph with the slope along directions in place of the gradients."""
+    made = slope_of(model, gradients, batched=batched)
+    return made.model, {"of": made.of, "directions": dict(made.directions)}
+
+
 def half(model: onnx.ModelProto, *, cotangent: str, gradients: Sequence[str]) -> Made:
     """A gradient graph with its products in float16."""
     return narrowed(model, cotangent, gradients), {}
@@ -167,5 +181,7 @@ __all__ = [
     "normal",
     "pruned",
     "ranked",
+    "slope",
+    "softened",
     "staged",
 ]

@@ -52,13 +52,26 @@ ALLOWED = {
         *("apart", "baselines", "engine", "feeds", "opening", "placed", "rows", "runtime"),
         *("sessions", "subject", "token_baselines"),
     },
+    "interactions": {
+        *("engine", "graph", "kernels", "quadrature", "runtime", "sessions", "stage"),
+    },
     "integrating": {
-        *("engine", "kernels", "methods", "placed", "placing", "precision", "quadrature"),
+        *(
+            "engine",
+            "interactions",
+            "kernels",
+            "methods",
+            "placed",
+            "placing",
+            "precision",
+            "quadrature",
+        ),
         *("runtime", "sessions", "subject"),
     },
     "explainer": {
         *("attribution", "baselines", "by_length", "cache", "derived", "integrating", "methods"),
-        *("placing", "quadrature", "runtime", "sessions", "source", "subject", "targets", "text"),
+        *("placed", "placing", "quadrature", "runtime", "sessions", "source", "subject"),
+        *("targets", "text"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},

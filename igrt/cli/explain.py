@@ -22,6 +22,7 @@ from igrt.cli.options import (
     PROVIDER,
     QUANTISED,
     QUIET,
+    SOFTPLUS,
     TARGET,
     THREADS,
     WRT,
@@ -89,6 +90,7 @@ _STRICT = 1e-2
 @PROVIDER
 @QUANTISED
 @PRECISION
+@SOFTPLUS
 @click.option("--batch-size", type=int, metavar="N", help="Rows per run; default: from the memory.")
 @THREADS
 @click.option("--deadline", type=float, metavar="S", help="Give up after S seconds.")
@@ -124,6 +126,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         quantised=options["quantised"],
         precision=options["precision"],
         cache=not options["no_cache"],
+        softplus=options["softplus"],
     )
     texts = read_texts(explainer, options)
     if not inputs and not texts:

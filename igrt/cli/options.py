@@ -70,8 +70,9 @@ METHOD = click.option(
     show_default=True,
     metavar="M",
     help="Attribution method: integrated_gradients, expected_gradients (over a set of baselines), "
-    "gradients, input_x_gradient, deconvolution, guided_backprop, deeplift, lrp; or of an inner "
-    "tensor named with --wrt: conductance, internal_influence.",
+    "integrated_hessians (of pairs of features), gradients, input_x_gradient, deconvolution, "
+    "guided_backprop, deeplift, lrp; or of an inner tensor named with --wrt: conductance, "
+    "internal_influence.",
 )
 OF = click.option(
     "--of", metavar="NAME", help="Tensor to explain; default: the first float output."
@@ -96,6 +97,12 @@ QUANTISED = click.option(
     show_default=True,
     metavar="Q",
     help="For a quantised model: straight_through, or dequantise to take the rounding out.",
+)
+SOFTPLUS = click.option(
+    "--softplus",
+    type=float,
+    metavar="BETA",
+    help="Explain the model with softplus(BETA*x)/BETA in place of Relu, for integrated_hessians.",
 )
 PRECISION = click.option(
     "--precision",

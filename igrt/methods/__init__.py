@@ -11,12 +11,14 @@ from igrt.methods.gradients import Gradients
 from igrt.methods.guided_backprop import GuidedBackprop
 from igrt.methods.input_x_gradient import InputXGradient
 from igrt.methods.integrated_gradients import IntegratedGradients
+from igrt.methods.integrated_hessians import IntegratedHessians
 from igrt.methods.internal_influence import InternalInfluence
 from igrt.methods.lrp import LRP
 
 Method = (
     IntegratedGradients
     | ExpectedGradients
+    | IntegratedHessians
     | Conductance
     | InternalInfluence
     | Gradients
@@ -33,6 +35,7 @@ METHODS: dict[str, Method] = {
     for m in (
         IntegratedGradients(),
         ExpectedGradients(),
+        IntegratedHessians(),
         Conductance(),
         InternalInfluence(),
         Gradients(),
@@ -48,6 +51,7 @@ METHODS: dict[str, Method] = {
 _ALIASES = {
     "ig": "integrated_gradients",
     "eg": "expected_gradients",
+    "ih": "integrated_hessians",
     "gradient": "gradients",
     "saliency": "gradients",
     "gradient_x_input": "input_x_gradient",
@@ -88,6 +92,7 @@ __all__ = [
     "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
+    "IntegratedHessians",
     "InternalInfluence",
     "Method",
     "named",

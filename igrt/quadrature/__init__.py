@@ -3,6 +3,7 @@
 from igrt.quadrature.adaptive import AdaptivePath, first_nodes
 from igrt.quadrature.inner import InnerPath, InnerScheme
 from igrt.quadrature.kept import Figures, Gradients, HostGradients
+from igrt.quadrature.logarithmic import PairScheme, pair_scheme
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import RULES, fixed
 from igrt.quadrature.sampling import MAX_DRAWS, Sampling
@@ -24,6 +25,7 @@ __all__ = [
     "HostGradients",
     "InnerPath",
     "InnerScheme",
+    "PairScheme",
     "Quadrature",
     "Sampling",
     "Scheme",
@@ -31,6 +33,7 @@ __all__ = [
     "constant_scheme",
     "first_nodes",
     "fixed",
+    "pair_scheme",
     "patterson",
     "point_scheme",
     "scheme_for",

@@ -9,6 +9,7 @@ import numpy as np
 from igrt.render.bars import ranked
 from igrt.render.diagram.view import diagram, graph_of, tensors_of
 from igrt.render.matrix.view import MOST, Matrix
+from igrt.render.pairs import pair_views
 from igrt.render.tables import bars_of, is_table
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
@@ -22,7 +23,8 @@ def blocks(attribution: Attribution) -> list[tuple[int, ...]]:
     """Rows that are shown together, in their order.
 
     Rows of one example that explain positions of its output are one block where every attributed
-    tensor is a text: they are drawn as a matrix. Every other row is a block of its own.
+    tensor is a text: they are drawn as a matrix. Every other row is a block of its own, and so is
+    one with interactions, which has matrices itself.
     """
     found: list[list[int]] = []
     for row in range(len(attribution)):
@@ -51,7 +53,8 @@ def views(
         return {name: _matrix(attribution, rows, name) for name in attribution.values}
     row, graph = rows[0], graph_of(attribution, rows[0])
     if len(attribution.values) > 1 and is_table(attribution):
-        return {"all inputs": ranked(bars_of(attribution, row), count)}  # on one scale
+        bars = ranked(bars_of(attribution, row), count)  # on one scale
+        return {"all inputs": bars} | pair_views(attribution, row, count)
     tensors = tensors_of(attribution, row, graph) if graph else {}
     found: dict[str, View] = {}
     for name in attribution.values:
@@ -59,7 +62,7 @@ def views(
             found[name] = view(attribution, row, name, side=side, count=count)
         elif graph and name == next(iter(tensors)):
             found[", ".join(tensors)] = diagram(attribution, row, graph, tensors)
-    return found
+    return found | pair_views(attribution, row, count)
 
 
 def _joins(attribution: Attribution, block: list[int], row: int) -> bool:
@@ -74,7 +77,8 @@ def _positioned(attribution: Attribution, row: int) -> bool:
     """Whether a row explains a position of the output, by tokens that have a place in a matrix."""
     target = attribution.target[row]
     return (
-        isinstance(target, tuple)
+        not attribution.interactions
+        and isinstance(target, tuple)
         and len(target) > 1
         and all(0 < len(_columns(attribution, row, name)) <= MOST for name in attribution.values)
     )

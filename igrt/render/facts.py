@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -103,14 +104,22 @@ def source(attribution: Attribution, row: int) -> str:
 def facts(attribution: Attribution, row: int) -> list[tuple[str, str]]:
     """Names and values of the numbers by which a row is judged."""
     error = percent(attribution.error[row])
+    given = _softplus(attribution).get("output", [])
     return [
         ("score", number(attribution.output[row])),
+        *([("unsmoothed score", number(given[row]))] if given else []),
         ("baseline score", number(attribution.baseline_output[row])),
         ("completeness gap", number(attribution.delta[row], signed=True)),
         ("relative gap", percent(attribution.relative_delta[row])),
         ("estimated error", "no path" if attribution.rule == "none" else error),
         ("evaluations", f"{int(attribution.evaluations[row]):,}"),
     ]
+
+
+def _softplus(attribution: Attribution) -> Mapping[str, Any]:
+    """What was smoothed; nothing where the parts of a result differ in what they scored before."""
+    said = attribution.provenance.get("softplus", {})
+    return said if isinstance(said, Mapping) else {}
 
 
 def shared_facts(attribution: Attribution, rows: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -129,10 +138,12 @@ def shared_facts(attribution: Attribution, rows: tuple[int, ...]) -> list[tuple[
 def how(attribution: Attribution) -> list[tuple[str, str]]:
     """Names and values of what all rows have in common."""
     policy = attribution.provenance.get("quantised", "")
+    beta = _softplus(attribution).get("beta")
     return [
         ("method", printable(attribution.method)),
         ("rule", printable(attribution.rule)),
         *([("quantised", printable(str(policy)))] if policy else []),
+        *([("softplus", f"softplus {number(beta)}")] if beta else []),
         ("provider", printable(attribution.provider)),
         ("time", f"{attribution.seconds:.3g} s"),
     ]

@@ -156,7 +156,8 @@ def lines(drawn: Signal, width: int, paint: Paint) -> list[str]:
             )
         )
         signs = np.where(weak, " ", np.where(strengths > 0, "+", "-"))
-        found.append("  " + "".join(signs).rstrip())
+        if not weak.all():
+            found.append("  " + "".join(signs).rstrip())
     return found
 
 

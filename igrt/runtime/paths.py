@@ -89,6 +89,8 @@ class Integrals:
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
         kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
+        interactions: What pairs of features come to, [paths, features of the tensor, all features]
+            float64 by name; empty where nobody asked.
     """
 
     values: dict[str, Array]
@@ -96,6 +98,7 @@ class Integrals:
     evaluations: Array
     chunk: int
     kept: int | None = None
+    interactions: dict[str, Array] = field(default_factory=dict)
 
     @property
     def features(self) -> int:

@@ -27,7 +27,7 @@ def figure(drawn: Matrix) -> str:
         f'<figure>\n<div class="scroll"><table class="{kind}">\n'
         f"<caption>{safe(drawn.caption[:1].upper() + drawn.caption[1:])}</caption>\n"
         f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
-        f"{scale(drawn.top)}</figure>\n"
+        f"{scale(drawn.top, drawn.note)}</figure>\n"
     )
 
 

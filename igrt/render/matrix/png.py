@@ -34,7 +34,7 @@ def panel(drawn: Matrix, width: float) -> Sheet:
     level = all(text_width(name, _SIZE) <= wide - 4 for name in drawn.columns)
     above = 17.0 if level else _widest(drawn.columns) + 6
     high, broad = tall * len(drawn.rows), wide * len(drawn.columns)
-    scale = legend(drawn.top, width)
+    scale = legend(drawn.top, width, drawn.note)
     top = _CAPTION + above
     sheet = Sheet(width, top + high + _GAP + scale.height)
     sheet.text(1, 0, drawn.caption, size=11, colour=GRAY, width=width)

@@ -9,7 +9,7 @@ import numpy as np
 
 from igrt.errors import InternalError
 from igrt.render.colour import limit, strength
-from igrt.render.facts import number, printable
+from igrt.render.facts import CLIPPING, number, printable
 from igrt.specs import Array
 
 MOST = 160
@@ -17,6 +17,10 @@ MOST = 160
 
 _NUMBERED = 10
 """Most rows and columns of a matrix whose cells have their numbers in them."""
+
+
+PAIRED = "full colour from the largest |interaction| of two features"
+"""How the colours are scaled where they are scaled to the pairs."""
 
 
 @final
@@ -30,6 +34,8 @@ class Matrix:
         values: The values, [rows, columns] float64.
         down: What the rows are, such as ``outputs``.
         across: What the columns are, such as ``tokens``.
+        full: Value drawn in full colour: that of the largest pair, where main effects on the
+            diagonal would leave no colour for pairs. None for a percentile of all.
     """
 
     rows: tuple[str, ...]
@@ -37,6 +43,7 @@ class Matrix:
     values: Array
     down: str
     across: str
+    full: float | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.rows), len(self.columns))
@@ -50,7 +57,12 @@ class Matrix:
     @property
     def top(self) -> float:
         """Value drawn in full colour."""
-        return limit(self.values)
+        return limit(self.values) if self.full is None else self.full
+
+    @property
+    def note(self) -> str:
+        """How the colours are scaled."""
+        return CLIPPING if self.full is None else PAIRED
 
     @property
     def strength(self) -> Array:
