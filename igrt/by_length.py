@@ -41,7 +41,8 @@ def explain(
     results = []
     for part in filled.parts:
         try:
-            results.append(explained(part, begin, _of_rows(target, part.rows, count)))
+            made = explained(part, begin, _of_rows(target, part.rows, count))
+            results.append(_by_row(made, part))
         except (InputError, InternalError) as error:
             most = 0 if runs(part.feeds) else _longest(part, filled.inputs, runs)
             if not most:
@@ -53,6 +54,23 @@ def explain(
                 hint=f"cut the texts: most={most}",
             ) from None
     return _joined(results, filled, time.monotonic() - start)
+
+
+def _by_row(result: Attribution, part: Part) -> Attribution:
+    """The result of a part with one row per text, also where the model took all as one example.
+
+    Raises:
+        InputError: If several texts became one example.
+    """
+    shapes = {n: fixed.shape for n, fixed in part.fixed.items()}
+    if result.batched or any(result.values[n].shape[:2] != k for n, k in shapes.items()):
+        return result
+    if len(part.rows) > 1:
+        raise InputError(
+            "the model has no batch axis, and several texts would be one example",
+            hint="explain one text at a time",
+        )
+    return replace(result, batched=True)
 
 
 def _joined(results: Sequence[Attribution], filled: Filled, seconds: float) -> Attribution:

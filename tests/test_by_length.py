@@ -148,6 +148,7 @@ def test_a_model_whose_rows_do_not_run_alone_takes_a_text_as_one_example():
     result = igrt.explain(parser.parse_model(text), inputs, target=0, provider="cpu")
     expected = [0, *np.tanh(ROWS[[2, 3, 4], 0]), 0]
     np.testing.assert_allclose(result.values["e"].reshape(5, 2)[:, 0], expected, **CLOSE)
+    assert [t["text"] for t in result.tokens(0)["e"]] == ["<", "a", "b", "c", ">"]
 
 
 def test_another_error_stays_what_it_is():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,7 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     if not inputs and not texts:
         raise InputError("there is nothing to explain", hint="give --input or --text")
     arrays, display = read_inputs(explainer, inputs, options)
+    display = replace(display, sources=()) if texts else display
     _say_what_was_read(display)
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
