@@ -165,8 +165,13 @@ def fresh(kind: str, net: str, **options: Any) -> dict[str, Any]:
 
 
 def show_plan(nets: list[str]) -> None:
-    """Predicted and real peaks: fastest chunk, a larger one, and the adaptive default."""
-    print(f"{'net':16} {'what':22} {'chunk':>5} {'predicted':>9} {'real':>7} MiB  ratio")
+    """Predicted and real peaks: fastest chunk, a larger one, and the adaptive default.
+
+    How many gradients an adaptive rule keeps is known in the end only: the limit is what was
+    planned for, and what is predicted for these is by their number.
+    """
+    names = f"{'chunk':>5} {'limit':>7} {'predicted':>9} {'real':>7}"
+    print(f"{'net':16} {'what':22} {names} MiB  ratio")
     cases: list[tuple[str, dict[str, Any]]] = [
         ("50 steps", {"n_steps": 50}),
         ("50 steps, chunk 8", {"n_steps": 50, "internal_batch_size": 8}),
@@ -180,8 +185,9 @@ def show_plan(nets: list[str]) -> None:
                 print(f"{Path(net).stem:16} {what:22} {found['error']}")
                 continue
             print(
-                f"{Path(net).stem:16} {what:22} {found['chunk']:>5} {found['peak'] / MIB:>9.1f} "
-                f"{found['growth'] / MIB:>7.1f}      {found['peak'] / found['growth']:.2f}"
+                f"{Path(net).stem:16} {what:22} {found['chunk']:>5} {found['limit'] / MIB:>7.1f} "
+                f"{found['peak'] / MIB:>9.1f} {found['growth'] / MIB:>7.1f}      "
+                f"{found['peak'] / found['growth']:.2f}"
             )
 
 

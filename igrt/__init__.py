@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from igrt.selection import Mask
     from igrt.specs import Display, Graph, Token
+    from igrt.text import Text
     from igrt.verify import Check, Verification, verify
     from igrt.vjp.augment import augment
 
@@ -44,6 +45,7 @@ _HOMES = {
     "IntegratedGradients": "igrt.methods",
     "InternalInfluence": "igrt.methods",
     "Mask": "igrt.selection",
+    "Text": "igrt.text",
     "Token": "igrt.specs",
     "Verification": "igrt.verify",
     "augment": "igrt.vjp.augment",
@@ -63,6 +65,7 @@ __all__ = [
     "IntegratedGradients",
     "InternalInfluence",
     "Mask",
+    "Text",
     "Token",
     "Verification",
     "augment",

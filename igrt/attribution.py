@@ -117,6 +117,24 @@ class Attribution:
         """A row's target with the label of its class, or with its index where none is known."""
         return written(self.target[index], self.scores.shape[1:], self.display.labels)
 
+    def tokens(self, index: int) -> dict[str, list[dict[str, Any]]]:
+        """Text, kind and attribution of every token of a row, per tensor that has tokens.
+
+        The attribution of a token is the sum over the axes behind that of the positions.
+        """
+        values, example = self.row(index), int(self.example[index])
+        return {
+            name: [
+                {"text": token.text, "kind": token.kind, "attribution": float(value.sum())}
+                for token, value in zip(texts[example], values[name], strict=True)
+            ]
+            for name, texts in self._texts.items()
+        }
+
+    @property
+    def _texts(self) -> dict[str, tuple[tuple[Token, ...], ...]]:
+        return {n: t for n, t in self.display.tokens.items() if n in self.values}
+
     def summary(self) -> dict[str, Any]:
         """The numbers without the arrays, for JSON; one row gives numbers, more give lists."""
 
@@ -159,6 +177,7 @@ class Attribution:
             "provider": self.provider,
             "seconds": round(self.seconds, 6),
             "provenance": dict(self.provenance),
+            **({"tokens": per_row(map(self.tokens, range(len(self))))} if self._texts else {}),
         }
 
     def _of(self, name: str, feature: Feature) -> Array:

@@ -18,7 +18,7 @@ Baseline = Any
 
 _SPEC = re.compile(r"(?P<kind>[a-z]+)(?::(?P<argument>.+))?")
 
-NAMES = ("zeros", "constant:V", "mean", "blur:SIGMA", "uniform:SEED")
+NAMES = ("zeros", "constant:V", "mean", "blur:SIGMA", "uniform:SEED", "token:ID")
 
 
 def build(baseline: Baseline, inputs: Mapping[str, Array], *, batched: bool) -> dict[str, Array]:
@@ -118,17 +118,16 @@ def described(baselines: Any) -> str | list[str]:
     """What the baselines were, in words: arrays are not repeated in the provenance."""
     if isinstance(baselines, Background):
         baselines = baselines.baselines
-    parts = [
-        "zeros"
-        if b is None
-        else b
-        if isinstance(b, str)
-        else str(b)
-        if isinstance(b, (int, float))
-        else "array"
-        for b in as_list(baselines)
-    ]
+    parts = [_in_words(b) for b in as_list(baselines)]
     return parts[0] if len(parts) == 1 else parts
+
+
+def _in_words(baseline: Baseline) -> str:
+    if isinstance(baseline, Mapping):
+        return ", ".join(f"{n}: {_in_words(b)}" for n, b in baseline.items())
+    if baseline is None:
+        return "zeros"
+    return str(baseline) if isinstance(baseline, (str, int, float)) else "array"
 
 
 def _is_number_list(value: Sequence[Any]) -> bool:
@@ -174,6 +173,11 @@ def _named(text: str, name: str, x: Array, *, batched: bool) -> Array:
     kind, argument = (match["kind"], match["argument"]) if match else ("", None)
     examples = x if batched else x[np.newaxis]
     match kind, argument:
+        case "token", _:
+            raise InputError(
+                f"baseline {text!r}: `{name}` looks up no tokens",
+                hint="it is for the embedding of token numbers; use zeros or constant:V",
+            )
         case "zeros", None:
             return np.zeros_like(x)
         case "constant", str():
@@ -251,4 +255,12 @@ def _uniform(x: Array, seed: float) -> Array:
     return made
 
 
-__all__ = ["NAMES", "Background", "Baseline", "as_list", "build", "described", "of_any_example"]
+__all__ = [
+    "NAMES",
+    "Background",
+    "Baseline",
+    "as_list",
+    "build",
+    "described",
+    "of_any_example",
+]

@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 
 import igrt
-from igrt import methods, targets
+from igrt import by_length, methods, targets
 from igrt.attribution import Attribution
 from igrt.baselines import Background, Baseline, described
 from igrt.cache import CacheLike
@@ -31,6 +31,7 @@ from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Display, Feeds, TensorSpec
 from igrt.subject import subject
 from igrt.targets import Target
+from igrt.text import Part, Text, fill, holds_text
 
 
 @final
@@ -128,7 +129,7 @@ class Explainer:
 
     def explain(
         self,
-        inputs: Feeds | Any,
+        inputs: Feeds | Text | Any,
         *,
         baselines: Baseline | Sequence[Baseline] = None,
         target: Target = None,
@@ -147,10 +148,11 @@ class Explainer:
 
         Args:
             inputs: Arrays by input name; a bare array will do for a one-input model. With or
-                without a batch axis.
+                without a batch axis. A `Text` stands for the arrays of token numbers, masks, types
+                and positions that are made of it, alone or under the name of an input.
             baselines: Where the path begins: None (zeros), a number, an array, a text such as
-                ``"blur:4"``, a mapping from names to these, or a list of these to average over.
-                For ``expected_gradients`` an array has one baseline in each row.
+                ``"blur:4"`` or ``"token:0"``, a mapping from names to these, or a list of these to
+                average over. For ``expected_gradients`` an array has one baseline in each row.
             target: What is explained: None (the only or highest element), a class index, a label,
                 ``"topK"``, a tuple or text with one item per output axis such as ``"[:, top1]"``,
                 the sum of such elements, ``"sum[:, 5]"``, a `Mask` of weights or its file,
@@ -185,20 +187,18 @@ class Explainer:
                 f"cancel must be a threading.Event, not {cancel!r}", hint="set() it to give up"
             )
         end = None if deadline is None else time.monotonic() + deadline
+        how = (methods.named(method), n_steps, rule, tolerance, internal_batch_size, seed)
+        shown = display or Display()
         with Watch(progress=progress, deadline=end, cancel=cancel) as watch:
-            return self._explain(
-                inputs,
-                baselines,
-                target,
-                methods.named(method),
-                n_steps,
-                rule,
-                tolerance,
-                internal_batch_size,
-                seed,
-                display or Display(),
-                watch,
-            )
+            if not holds_text(inputs):
+                return self._explain(inputs, baselines, target, *how, shown, watch)
+
+            def explained(part: Part, begin: Any, chosen: Any) -> Attribution:
+                tokens = replace(shown, tokens=part.tokens)
+                return self._explain(part.feeds, begin, chosen, *how, tokens, watch, part.fixed)
+
+            filled = fill(inputs, self.inputs, self._subject.lookups)
+            return by_length.explain(filled, baselines, target, explained, self._placing.runs)
 
     def _explain(
         self,
@@ -213,14 +213,16 @@ class Explainer:
         seed: int,
         display: Display,
         watch: Watch,
+        fixed: Feeds | None = None,
     ) -> Attribution:
         start = time.monotonic()
         scheme = scheme_of(chosen, rule, n_steps, tolerance, seed)
         if isinstance(scheme, Sampling):
             baselines = Background(baselines)
-        inner = isinstance(scheme, InnerScheme)
-        place = self._placing.place_inside if inner else self._placing.place
-        placed = place(inputs, baselines)
+        if isinstance(scheme, InnerScheme):
+            placed = self._placing.place_inside(inputs, baselines)
+        else:
+            placed = self._placing.place(inputs, baselines, fixed)
         layout, ends, outputs = placed.layout, placed.ends, placed.outputs
         engine = placed.engine.under(chosen.sweep)
         scheme = informed(scheme, engine, ends)
@@ -285,7 +287,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=planned.facts(),
+                plan=planned.facts(done.integrals.kept),
                 batching=engine.note,
                 **done.facts,
             ),

@@ -17,7 +17,7 @@ from igrt.graph.normalize.quantised.policy import is_quantised
 from igrt.source import ModelLike
 from igrt.specs import Array, Feeds, TensorSpec
 from igrt.vjp import advice
-from igrt.vjp.ends import default_sources
+from igrt.vjp.lookups import lookups
 from igrt.vjp.survey import missing_rules, survey
 
 _MOST_OUTPUTS = 32
@@ -73,8 +73,8 @@ def _explainable(graph: Graph) -> list[dict[str, Any]]:
 
 def _looked_up(graph: Graph) -> list[TensorSpec]:
     """The embedding lookups that stand for inputs of whole numbers or texts."""
-    inputs = {i.name for i in graph.inputs}
-    return [graph.spec(n) for n in default_sources(graph) if n not in inputs]
+    found = dict.fromkeys(x.tensor for i in graph.inputs for x in lookups(graph, i.name))
+    return [graph.spec(name) for name in found]
 
 
 def _verdict(graph: Graph, of: TensorSpec, wrt: TensorSpec) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from igrt.stage.half import half as narrowed
 from igrt.stage.lower import lower
 from igrt.vjp import advice
 from igrt.vjp.augment import differentiable, differentiate
+from igrt.vjp.lookups import lookups
 
 Made = tuple[onnx.ModelProto, dict[str, Any]]
 
@@ -72,6 +73,12 @@ def explained(model: onnx.ModelProto, *, of: str | None, wrt: Sequence[str] | No
         "of": _listed(found.of),
         "wrt": [_listed(s) for s in found.wrt],
         "inner": inner,
+        "lookups": [
+            [x.input, x.tensor, x.ids]
+            for i in graph.inputs
+            for x in lookups(graph, i.name)
+            if x.tensor in names
+        ],
         "layouts": layouts(graph, [n for n in names if n not in inner]),
         "cut": advice.cut_paths(found.graph, found.found),
         "fed": [s.name for s in Graph(part).inputs],

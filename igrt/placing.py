@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from igrt import baselines as baseline_values
+from igrt import token_baselines
 from igrt.apart import agree, rows_apart
 from igrt.baselines import Background, of_any_example
 from igrt.engine import Engine
@@ -47,32 +48,49 @@ class Placing:
         """How rows go into the model, in words; empty where nobody knows yet."""
         return "" if self._engine is None else self._engine.note
 
-    def place(self, inputs: Any, baselines: Any) -> Placed:
+    def place(self, inputs: Any, baselines: Any, fixed: Feeds | None = None) -> Placed:
         """The inputs as rows of a batch, or all as one example, whichever the model runs with.
+
+        Args:
+            inputs: Arrays by name.
+            baselines: Where paths begin.
+            fixed: Where they do not move all the same, bool [examples, positions] by the names of
+                attributed tensors.
 
         An open axis in front may count something else than examples, such as the nodes of a graph.
         Then a row does not run alone, or the inputs differ in the number of rows, and they do run
         all together. What has run once decides for later calls.
         """
         layout, first = self._layout or self._layout_of(inputs), self._engine is None
+        fixed = fixed or {}
         try:
-            return self._place_as(inputs, baselines, layout)
+            return self._place_as(inputs, baselines, fixed, layout)
         except NotRows as error:
             refusal = error.__cause__ or InputError(error.message, hint=error.hint)
         whole = Batching(frozenset(), fixed=False)
         if not first or layout.fixed:
             raise refusal from None
         try:
-            placed = self._place_as(inputs, baselines, whole)
+            placed = self._place_as(inputs, baselines, fixed, whole)
         except IgrtError as error:
             self._engine = None
             raise error if isinstance(error, GaveUp) else refusal from None
         self._layout = whole
         return placed
 
-    def _place_as(self, inputs: Any, baselines: Any, layout: Batching) -> Placed:
+    def runs(self, inputs: Any) -> bool:
+        """Whether the model runs with some inputs."""
+        try:
+            self.place(inputs, None)
+        except GaveUp:
+            raise
+        except IgrtError:
+            return False
+        return True
+
+    def _place_as(self, inputs: Any, baselines: Any, fixed: Feeds, layout: Batching) -> Placed:
         feeds, bare = example_feeds(self._subject.inputs, inputs, layout)
-        ends = self._ends(feeds, baselines, layout)
+        ends = self._ends(feeds, baselines, fixed, layout)
         engine = self._engine_for(ends, layout)
         rows = np.arange(ends.count)
         outputs = engine.forward(ends.inputs, ends.others, ends.shared, rows)
@@ -124,6 +142,9 @@ class Placing:
         inputs = self._subject.inputs
         fed = {s.name for s in inputs}
         attributed = fed.intersection(self._subject.names)
+        if any(layout.startswith("TC") for layout in self._subject.layouts.values()):
+            # time in front, as PyTorch's recurrences have it: what is fed is one example
+            return Batching(frozenset(), fixed=False)
         floats = {s.name for s in inputs if s.is_float}
         return batching(inputs, frozenset(attributed or floats or fed))
 
@@ -182,7 +203,9 @@ class Placing:
         b_points = {n: np.concatenate([b[n] for b in built]) for n in points}
         return Ends(points, b_points, others, shared, count)
 
-    def _ends(self, feeds: dict[str, Array], baselines: Any, layout: Batching) -> Ends:
+    def _ends(
+        self, feeds: dict[str, Array], baselines: Any, fixed: Feeds, layout: Batching
+    ) -> Ends:
         """Where the paths end and begin, and what else the model is fed with."""
         asked, names = self._subject, self._subject.names
         count = len(next(iter(feeds.values())))
@@ -199,7 +222,8 @@ class Placing:
             common = common and all(of_any_example(b, points) for b in listed)
         else:
             listed = baseline_values.as_list(baselines)
-        for baseline in listed:
+        for named in listed:
+            baseline = self._looked_up(named, feeds, layout)
             if asked.inner and self._through_model(baseline):
                 of_inputs = baseline_values.build(
                     baseline, {n: a for n, a in feeds.items() if a.dtype.kind == "f"}, batched=True
@@ -210,8 +234,21 @@ class Placing:
             else:
                 of = {n: x[:1] for n, x in points.items()} if common else points
                 built.append(baseline_values.build(baseline, of, batched=True))
+        for b in built:
+            b.update({n: token_baselines.held(b[n], points[n], fixed[n]) for n in fixed})
         b_points = {n: np.concatenate([b[n] for b in built]) for n in names}
         return Ends(points, b_points, others, shared, count, common)
+
+    def _looked_up(self, baseline: Any, feeds: dict[str, Array], layout: Batching) -> Any:
+        """A baseline with what a token looks up in place of its number, ``"token:ID"``."""
+        ids = token_baselines.numbers(baseline, self._subject.lookups, feeds)
+        if not ids:
+            return baseline
+        made = self._inner_tensors(feeds | {x.input: a for x, a in ids.items()}, layout)
+        given = dict(baseline) if isinstance(baseline, Mapping) else {}
+        taken = {n for x in ids for n in (x.input, x.tensor)}
+        rest = {n: b for n, b in given.items() if n not in taken}
+        return rest | {x.tensor: made[x.tensor] for x in ids}
 
     def _through_model(self, baseline: Any) -> bool:
         """Whether a baseline is one of the model's inputs, to be carried on to the inner tensor.
@@ -221,7 +258,8 @@ class Placing:
         """
         if isinstance(baseline, Mapping):
             return not set(baseline) <= set(self._subject.names)
-        return baseline is None and all(i.is_float for i in self._subject.inputs)
+        floats = all(i.is_float for i in self._subject.inputs)
+        return baseline is None and floats and not self._subject.lookups
 
     def _inner_tensors(
         self, feeds: Feeds, layout: Batching, *, apart: bool = False

@@ -81,6 +81,21 @@ GRADIENT = Sweep()
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """What the token numbers of an input select in a table.
+
+    Args:
+        input: Name of the input.
+        tensor: Name of what is looked up: the axes of the input, then those of a row.
+        ids: Token numbers that the table has rows for, counted from 0; None where unknown.
+    """
+
+    input: str
+    tensor: str
+    ids: int | None = None
+
+
+@dataclass(frozen=True)
 class Token:
     """One position of a text as the model reads it.
 
@@ -234,6 +249,7 @@ __all__ = [
     "Display",
     "Feeds",
     "Graph",
+    "Lookup",
     "Sweep",
     "TensorSpec",
     "Token",

@@ -128,7 +128,7 @@ class Staged:
         self, staging: Staging, scheme: Scheme, summed: Sequence[Output], planned: Plan
     ) -> int:
         """Paths whose ends at the cut fit into what the plan for the whole graph leaves."""
-        room = planned.budget - planned.peak - planned.chunk * 3 * staging.cut_bytes
+        room = planned.budget - planned.limit - planned.chunk * 3 * staging.cut_bytes
         sums = 8 * scheme.rules * sum(o.size for o in summed)
         if self._epilogue is not None and sums > planned.keep_bytes:
             room -= sums

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from igrt.derived import Derived
-from igrt.specs import TensorSpec
+from igrt.specs import Lookup, TensorSpec
 
 
 @final
@@ -25,6 +25,7 @@ class Subject:
         inner: Names of those attributed tensors that are no inputs of the model.
         layouts: What the axes of attributed signals are, as in `Display`.
         cut: Locally constant operators at which gradients end, in words.
+        lookups: Which of the attributed tensors token numbers select in a table.
     """
 
     normal: Derived
@@ -36,6 +37,7 @@ class Subject:
     inner: list[str]
     layouts: Mapping[str, str]
     cut: list[str]
+    lookups: tuple[Lookup, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,6 +71,7 @@ def subject(normal: Derived, of: str | None, wrt: Sequence[str] | None) -> Subje
         inner=known["inner"],
         layouts=known["layouts"],
         cut=known["cut"],
+        lookups=tuple(Lookup(*listed) for listed in known["lookups"]),
     )
 
 

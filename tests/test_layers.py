@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WORDS = {"errors", "specs", "blur"}
+WORDS = {"errors", "specs", "blur", "roles"}
 # who may import whom, beside itself and the shared words
 ALLOWED = {
     "errors": set(),
     "specs": set(),
     "blur": set(),
+    "roles": set(),
     "source": set(),
     "rows": set(),
     "cache": set(),
@@ -23,6 +24,7 @@ ALLOWED = {
     "features": set(),
     "attribution": {"features", "render", "selection"},
     "baselines": set(),
+    "token_baselines": set(),
     "selection": {"inputs"},
     "targets": {"selection"},
     "quadrature": {"kernels"},
@@ -48,19 +50,21 @@ ALLOWED = {
     "placed": {"engine", "rows"},
     "placing": {
         *("apart", "baselines", "engine", "feeds", "opening", "placed", "rows", "runtime"),
-        *("sessions", "subject"),
+        *("sessions", "subject", "token_baselines"),
     },
     "integrating": {
         *("engine", "kernels", "methods", "placed", "placing", "precision", "quadrature"),
         *("runtime", "sessions", "subject"),
     },
     "explainer": {
-        *("attribution", "baselines", "cache", "derived", "integrating", "methods", "placing"),
-        *("quadrature", "runtime", "sessions", "source", "subject", "targets"),
+        *("attribution", "baselines", "by_length", "cache", "derived", "integrating", "methods"),
+        *("placing", "quadrature", "runtime", "sessions", "source", "subject", "targets", "text"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
     "inputs": set(),
+    "text": {"inputs", "token_baselines"},
+    "by_length": {"attribution", "baselines", "text", "token_baselines"},
     "render": {"attribution", "features", "selection"},
     "verify": {
         *(
@@ -81,9 +85,11 @@ ALLOWED = {
     },
     "cli": {
         *("attribution", "explainer", "export", "inputs", "inspection", "measure"),
-        *("render", "runtime", "selection", "verify", "vjp"),
+        *("render", "runtime", "selection", "text", "verify", "vjp"),
     },
-    "__init__": {"attribution", "explainer", "methods", "selection", "verify", "vjp"},
+    "__init__": {
+        *("attribution", "explainer", "methods", "selection", "text", "verify", "vjp"),
+    },
     "__main__": {"cli"},
 }
 # third-party packages that only some layers may touch
@@ -106,6 +112,7 @@ HOMES = {
     "numba": set(),
     "click": {"cli"},
     "PIL": {"inputs", "render"},
+    "tokenizers": {"text"},
 }
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure speed and memory of an explanation.")
 @click.argument("model", type=click.Path(path_type=Path))
-@inputs_option(required=False)
+@inputs_option("without it, inputs are drawn")
 @PREPROCESS
 @LABELS
 @TARGET

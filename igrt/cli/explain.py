@@ -34,6 +34,8 @@ from igrt.cli.options import (
     tolerance_option,
 )
 from igrt.cli.report import ProgressLine, complain, print_json
+from igrt.cli.texts import MOST, PAIR, SPECIAL, TEXT, TEXTS, TOKENIZER, read_texts
+from igrt.errors import InputError
 
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
@@ -45,7 +47,13 @@ _STRICT = 1e-2
 
 @click.command(short_help="Attribute a model's score to its inputs.")
 @click.argument("model", type=click.Path(path_type=Path))
-@inputs_option(required=True)
+@inputs_option()
+@TEXT
+@TEXTS
+@PAIR
+@TOKENIZER
+@SPECIAL
+@MOST
 @PREPROCESS
 @LABELS
 @GRAPHS
@@ -56,9 +64,9 @@ _STRICT = 1e-2
     "baselines",
     multiple=True,
     metavar="SPEC",
-    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED or a file; of a background file "
-    "mean:FILE or N rows, sample:N:FILE; again to average. For expected_gradients a file has one "
-    "baseline in each row.",
+    help="zeros, constant:V, mean, blur:SIGMA, uniform:SEED, token:ID or a file; of a background "
+    "file mean:FILE or N rows, sample:N:FILE; again to average. For expected_gradients a file has "
+    "one baseline in each row.",
 )
 @GROUPS
 @METHOD
@@ -97,9 +105,11 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
     \b
     igrt explain net.onnx --input cat.jpg --preprocess imagenet --labels labels.txt -o cat.png
     igrt explain net.onnx --input rows.csv --target 1 --json
+    igrt explain net.onnx --text "a good film" --tokenizer tokenizer.json
     """  # noqa: D301
     files_read = [str(options[name] or "") for name in ("labels", "groups", "graphs")]
-    read = [*inputs, *options["baselines"], *files_read]
+    texts_read = [*options["text_files"], *options["tokenizers"]]
+    read = [*inputs, *options["baselines"], *files_read, *texts_read]
     for file in files:
         check_output(file, read, (".png", ".html", ".json", ".npz"))
     from igrt.explainer import Explainer
@@ -114,12 +124,15 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         precision=options["precision"],
         cache=not options["no_cache"],
     )
-    feeds, display = read_inputs(explainer, inputs, options)
+    texts = read_texts(explainer, options)
+    if not inputs and not texts:
+        raise InputError("there is nothing to explain", hint="give --input or --text")
+    arrays, display = read_inputs(explainer, inputs, options)
     _say_what_was_read(display)
     progress = ProgressLine(quiet=options["quiet"] or options["as_json"])
     try:
         result = explainer.explain(
-            feeds,
+            {**arrays, **texts},
             baselines=read_baselines(options["baselines"], explainer, display, options),
             target=read_target(options["target"], display.labels),
             method=options["method"],
@@ -134,9 +147,13 @@ def explain(model: Path, inputs: tuple[str, ...], files: tuple[Path, ...], **opt
         )
     finally:
         progress.close()
+    for note in result.provenance.get("notes", ()):
+        complain("note", note)
     written = [result.save(file) for file in files]
     if options["as_json"]:
-        document = {"model": str(model), "inputs": list(inputs)} | result.summary()
+        document = {"model": str(model), "inputs": [*inputs, *options["text_files"]]}
+        document |= {"texts": [t for text in texts.values() for t in text.texts]} if texts else {}
+        document |= result.summary()
         print_json(document | {"files": [str(w) for w in written]})
     else:
         _print_table(result, written)

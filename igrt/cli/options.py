@@ -20,18 +20,16 @@ if TYPE_CHECKING:
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def inputs_option(*, required: bool) -> Option:
-    """`--input`, given for every input and example."""
-    without = "" if required else "; without it, inputs are drawn"
+def inputs_option(without: str = "") -> Option:
+    """`--input`, given for every input and example; `without` says what happens without it."""
     return click.option(
         "--input",
         "-i",
         "inputs",
         multiple=True,
         metavar="[NAME=]FILE",
-        required=required,
         help="Input file: .npy .npz .png .jpg .json .csv .wav; again for more inputs or examples"
-        f"{without}.",
+        f"{without and '; '}{without}.",
     )
 
 
@@ -181,6 +179,7 @@ def read_inputs(
             loaded.setdefault(name, []).append(part)
     joined = {n: join(parts) if len(parts) > 1 else parts[0] for n, parts in loaded.items()}
     groups = options.get("groups")
+    sources = [part.sources for part in joined.values()]
     display = Display(
         labels=read_labels(options["labels"]) if options["labels"] else (),
         features={n: part.features for n, part in joined.items() if part.features},
@@ -188,7 +187,7 @@ def read_inputs(
         pictures={n: part.pictures for n, part in joined.items() if part.pictures},
         layouts={n: part.layout for n, part in joined.items() if part.layout},
         rates={n: part.rate for n, part in joined.items() if part.rate},
-        sources=next(iter(joined.values())).sources,
+        sources=sources[0] if sources else (),
     )
     feeds = {n: part.array for n, part in joined.items()}
     return feeds, _with_graphs(display, options.get("graphs"), feeds)

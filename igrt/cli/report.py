@@ -80,6 +80,7 @@ def complain(word: str, message: str, hint: str = "") -> None:
 def as_options(hint: str) -> str:
     """A hint with the options of the command line in place of Python's arguments."""
     hint = re.sub(r'\bof="([^"]*)"', lambda m: f"--of {shlex.quote(m[1])}", hint)
+    hint = re.sub(r"\bmost=(\d+)", r"--max-tokens \1", hint)
     return re.sub(
         r"\bwrt=\[([^]]*)\]",
         lambda m: " ".join(f"--wrt {shlex.quote(n)}" for n in re.findall(r'"([^"]*)"', m[1])),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Check gradients and axioms on a model.")
 @click.argument("model", type=click.Path(path_type=Path))
-@inputs_option(required=False)
+@inputs_option("without it, inputs are drawn")
 @PREPROCESS
 @LABELS
 @TARGET

@@ -13,9 +13,9 @@ Axes = tuple[int | None, ...]
 """For each axis of a tensor, which axis of the input it is; None for none of them."""
 
 _ALIKE = frozenset(
-    "Abs Add BatchNormalization Cast Clip Concat Div Dropout Exp Identity InstanceNormalization "
-    "LayerNormalization LeakyRelu Log Max Min Mul Neg Pad Pow Relu Sigmoid Slice Split Sqrt Sub "
-    "Tanh".split()
+    "Abs Add BatchNormalization Cast Clip Concat DequantizeLinear Div Dropout Exp Identity "
+    "InstanceNormalization LayerNormalization LeakyRelu Log Max Min Mul Neg Pad Pow QuantizeLinear "
+    "Relu Round Sigmoid Slice Split Sqrt Sub Tanh".split()
 )
 """Operators whose outputs have the axes of what they are given."""
 
@@ -66,12 +66,8 @@ class _Walk:
     def time(self, nodes: Sequence[onnx.NodeProto]) -> int | None:
         """The axis that the first operator along one axis runs along; None if there is none."""
         for node in nodes:
-            for body in subgraphs(node):
-                if node.op_type != "If":
-                    continue
-                stored = {t.name: read_tensor(t) for t in body.initializer}
-                self._inner |= {n: a for n, a in stored.items() if a is not None}
-                time = self.time(body.node)
+            if node.op_type == "If":
+                time = self._time_in_branches(node)
                 if time is not None:
                     return time
             value = constant_node(node)
@@ -88,6 +84,21 @@ class _Walk:
             made = self._after(node, given, axes)
             if made is not None:
                 self._axes |= {output: made for output in node.output if output}
+        return None
+
+    def _time_in_branches(self, node: onnx.NodeProto) -> int | None:
+        """The same for the branches of an If, whose outputs are noted."""
+        for body in subgraphs(node):
+            stored = {t.name: read_tensor(t) for t in body.initializer}
+            self._inner |= {n: a for n, a in stored.items() if a is not None}
+            time = self.time(body.node)
+            if time is not None:
+                return time
+            for output, made in zip(node.output, body.output, strict=False):
+                axes, other = self._axes.get(made.name), self._axes.get(output)
+                # of a branch that squeezes axes of one number and one that does not, it runs
+                if axes is not None and (other is None or len(axes) < len(other)):
+                    self._axes[output] = axes
         return None
 
     def _note_sizes(self, node: onnx.NodeProto) -> None:

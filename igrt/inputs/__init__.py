@@ -5,6 +5,7 @@ from igrt.inputs.files import SUFFIXES, Loaded, join, read, read_all
 from igrt.inputs.graphs import Graphs, read_graphs
 from igrt.inputs.groups import read_groups
 from igrt.inputs.labels import find_label, read_labels
+from igrt.inputs.lines import read_pairs
 from igrt.inputs.preprocess import PRESETS, Preprocess
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "read_graphs",
     "read_groups",
     "read_labels",
+    "read_pairs",
 ]

@@ -45,7 +45,7 @@ class Measurement:
         around: Share of an evaluation that is not the model's: points, sums, Python.
         flops: Operations in the matrix products of an evaluation; None where they depend on data.
         rate: Operations a second of a large matrix product on the same provider and threads.
-        predicted: Bytes that the plan expects the explanation to take beside the loaded model.
+        predicted: Bytes that the explanation takes beside the loaded model, by count.
         loaded: Bytes resident in a fresh process after an explanation of one evaluation.
         peak: Most bytes resident in it until the whole explanation was there.
         tolerance: Relative error of the explanation.

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from igrt.render.bars import ranked
 from igrt.render.diagram.view import diagram, graph_of, tensors_of
 from igrt.render.matrix.view import MOST, Matrix
+from igrt.render.tables import bars_of, is_table
 from igrt.render.views import View, view
 from igrt.render.words.view import sums, tokens, visible
 from igrt.selection import class_axis
@@ -36,7 +38,8 @@ def views(
 ) -> dict[str, View]:
     """What is drawn of a block, by the name of its heading.
 
-    All tensors of a graph are one drawing, in the place of the first.
+    All tensors of a graph are one drawing, in the place of the first; those of a table are bars on
+    one scale.
 
     Args:
         attribution: The result.
@@ -47,6 +50,8 @@ def views(
     if len(rows) > 1:
         return {name: _matrix(attribution, rows, name) for name in attribution.values}
     row, graph = rows[0], graph_of(attribution, rows[0])
+    if len(attribution.values) > 1 and is_table(attribution):
+        return {"all inputs": ranked(bars_of(attribution, row), count)}  # on one scale
     tensors = tensors_of(attribution, row, graph) if graph else {}
     found: dict[str, View] = {}
     for name in attribution.values:

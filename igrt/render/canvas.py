@@ -21,6 +21,9 @@ Anchor: TypeAlias = Literal["left", "middle", "right"]
 
 _ELLIPSIS = "…"
 
+_INVISIBLE = "\u200c\u200d\ufe0e\ufe0f"
+"""Joiners and selectors, which say how the letters beside them are drawn."""
+
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -129,17 +132,29 @@ def shorten(text: str, size: float, width: float) -> str:
     return text[:low].rstrip() + _ELLIPSIS
 
 
+@lru_cache(maxsize=1)
+def joins() -> bool:
+    """Whether letters that join, and lines from right to left, are drawn as they are written."""
+    from PIL import features
+
+    return bool(features.check("raqm") and features.check("fribidi"))
+
+
 def _drawable(text: str, size: float = 11) -> tuple[str, FreeTypeFont]:
     """Text and a font that has all of its letters; letters that no font has are spelled out."""
     font = _built_in(round(size * SCALE))
-    if all(_has("", c) for c in set(text)):
+    if not joins():
+        text = text.translate(dict.fromkeys(map(ord, _INVISIBLE)))
+    letters = set(text) - set(_INVISIBLE)
+    if all(_has("", c) for c in letters):
         return text, font
     for name in _SYSTEM_FONTS:
-        if _system(name, 22) is not None and all(_has(name, c) for c in set(text)):
+        if _system(name, 22) is not None and all(_has(name, c) for c in letters):
             found = _system(name, round(size * SCALE))
             if found is not None:
                 return text, found
-    return "".join(c if _has("", c) else _spelled(c) for c in text), font
+    plain = (c for c in text if c in letters)
+    return "".join(c if _has("", c) else _spelled(c) for c in plain), font
 
 
 def _spelled(letter: str) -> str:
@@ -176,4 +191,15 @@ def _system(name: str, size: int) -> FreeTypeFont | None:
         return None
 
 
-__all__ = ["FAINT", "GRAY", "INK", "SCALE", "WARN", "Sheet", "shorten", "stack", "text_width"]
+__all__ = [
+    "FAINT",
+    "GRAY",
+    "INK",
+    "SCALE",
+    "WARN",
+    "Sheet",
+    "joins",
+    "shorten",
+    "stack",
+    "text_width",
+]

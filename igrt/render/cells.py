@@ -21,8 +21,14 @@ _WIDTHLESS = ("Mn", "Me", "Cf")
 """Accents, what encloses a letter, and joiners."""
 
 
-_LEVELS = (0, 95, 135, 175, 215, 255)
-"""Brightness of the colours of xterm's cube of 216."""
+_WHITE = 231
+_RAMPS = {
+    1: ((224, 0xFFD7D7), (217, 0xFFAFAF), (174, 0xD78787), (167, 0xD75F5F), (124, 0xAF0000)),
+    -1: ((189, 0xD7D7FF), (153, 0xAFD7FF), (110, 0x87AFD7), (68, 0x5F87D7), (25, 0x005FAF)),
+}
+"""Places and colours of xterm's 256 that are closest in hue to those of the map, by sign."""
+
+_BLACK_256, _GRAY_256 = 16, 240
 
 TRUE = 1 << 24
 """Number of colours from which any can be asked for."""
@@ -67,22 +73,32 @@ class Paint:
             text: What is written.
             style: ``quiet`` or ``underlined`` beside the colour.
         """
-        codes = [_CODES[style]] if style else []
         if self.shades:
-            codes += _paper(rgb(at), exact=self.colours >= TRUE)
-        elif abs(at) >= _WEAK:
-            codes.append(_CODES["red" if at > 0 else "blue"])
+            codes = ["4"] if style == "underlined" else []
+            gray = style == "quiet" and abs(at) < _WEAK
+            codes += _exact(at, gray) if self.colours >= TRUE else _of_256(at, gray)
+        else:
+            codes = [_CODES[style]] if style else []
+            codes += [_CODES["red" if at > 0 else "blue"]] * (abs(at) >= _WEAK)
         return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.colours and codes else text
 
 
-def _paper(colour: tuple[int, int, int], *, exact: bool) -> list[str]:
-    """Codes of a background, and of black or white for what is read on it."""
-    if exact:
-        letters = "0;0;0" if ink(colour) == "#000000" else "255;255;255"
-        return ["48;2", *map(str, colour), "38;2", letters]
-    red, green, blue = (min(range(6), key=lambda k: abs(_LEVELS[k] - c)) for c in colour)
-    black = ink((_LEVELS[red], _LEVELS[green], _LEVELS[blue])) == "#000000"
-    return ["48;5", str(16 + 36 * red + 6 * green + blue), "38;5", "16" if black else "231"]
+def _exact(at: float, gray: bool) -> list[str]:
+    """Codes of the background of a strength, and of what is read on it."""
+    paper = rgb(at)
+    letters = "92;99;109" if gray else "0;0;0" if ink(paper) == "#000000" else "255;255;255"
+    return ["48;2", *map(str, paper), "38;2", letters]
+
+
+def _of_256(at: float, gray: bool) -> list[str]:
+    """The same in the closest of 256 colours."""
+    place, colour = _WHITE, 0xFFFFFF
+    if abs(at) > 0.05:
+        ramp = _RAMPS[1 if at > 0 else -1]
+        place, colour = ramp[min(len(ramp) - 1, int(abs(at) * len(ramp)))]
+    black = ink((colour >> 16, colour >> 8 & 255, colour & 255)) == "#000000"
+    letters = _GRAY_256 if gray else _BLACK_256 if black else _WHITE
+    return ["48;5", str(place), "38;5", str(letters)]
 
 
 def sign(at: float) -> str:

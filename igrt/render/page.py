@@ -51,6 +51,8 @@ dd, td.number { font-variant-numeric: tabular-nums; }
 .parts { display: flex; flex-wrap: wrap; gap: 2rem 2.5rem; align-items: flex-start; }
 .parts > * { flex: 1 1 18rem; min-width: 0; }
 .parts > .wide { flex: 2 1 32rem; }
+.parts > details { flex: 1 1 100%; }
+details th[scope="row"] { min-width: 7rem; }
 figure { margin: 0; }
 fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
 legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -143,8 +145,8 @@ h2 + .parts { margin-top: 1rem; }
 .words .special { font-size: .7em; }
 .words .special.zero { color: #5c636d; }
 .words .unknown { text-decoration: underline dotted; text-underline-offset: .2em; }
-.words .glued { margin-inline-start: -.2em; border-start-start-radius: 0;
-  border-end-start-radius: 0; padding-inline-start: .05em; }
+.words .glued { padding-inline-start: 0; border-start-start-radius: 0; border-end-start-radius: 0; }
+.words .goes-on { padding-inline-end: 0; border-start-end-radius: 0; border-end-end-radius: 0; }
 summary { cursor: pointer; color: var(--quiet); margin: .75rem 0 .5rem; }
 .matrix { border-collapse: separate; border-spacing: 0; width: auto; }
 .matrix td { border: 1px solid #dfe2e6; border-width: 1px 0 0 1px; padding: 0; min-width: 1.5rem;

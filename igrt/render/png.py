@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from igrt.errors import InputError
 from igrt.render import swarm, waterfall
 from igrt.render.blocks import blocks, views
-from igrt.render.canvas import FAINT, GRAY, INK, WARN, Sheet, stack, text_width
-from igrt.render.facts import caution, headline, how, printable, shared_facts, source
+from igrt.render.canvas import FAINT, GRAY, INK, WARN, Sheet, shorten, stack, text_width
+from igrt.render.facts import caution, headline, how, printable, shared_facts, source, tops
 from igrt.render.panels import SIDE, WIDTH, needed, panel
 from igrt.render.views import View
 
@@ -99,7 +99,11 @@ def _heading(attribution: Attribution, rows: tuple[int, ...], width: float) -> S
     explained = " ".join(part for part in headline(attribution, rows) if part)
     sheet.text(0, 0, explained, size=20, width=width - taken - 24)
     x = 1.0
-    for name, value in shared_facts(attribution, rows):
+    shown = shared_facts(attribution, rows)
+    best = tops(attribution, rows[0], 1) if len(rows) == 1 else []
+    if best and not best[0].explained:
+        shown.insert(0, ("predicted", shorten(best[0].label, 14, 160)))
+    for name, value in shown:
         sheet.text(x, 34, name, size=10, colour=GRAY)
         sheet.text(x, 47, value, size=14, colour=INK)
         x += max(text_width(name, 10), text_width(value, 14)) + 24

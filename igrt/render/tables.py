@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def is_table(attribution: Attribution) -> bool:
-    """Whether a row of each attributed tensor is one number per feature, no text and no signal."""
+    """Whether each attributed tensor has one number per feature: no text, signal or graph."""
     display = attribution.display
-    return all(
+    return not display.graphs and all(
         v.ndim < 2
         and n not in display.tokens
         and time_axis(v.shape, display.layouts.get(n, "")) is None

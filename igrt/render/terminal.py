@@ -102,10 +102,18 @@ def _table(attribution: Attribution, names: tuple[str, ...], width: int) -> list
     origins = [source(attribution, row) for row in rows]
     if any(origins):
         words.insert(0, ["example", *origins])
-    room = (width - sum(cells(column[0]) + 2 for column in numbers)) // len(words) - 1
-    if room < 12:
+    room = width - sum(cells(column[0]) + 2 for column in numbers) - 2 * (len(words) - 1)
+    if room < 12 * len(words):
         return []
-    columns = [_aligned([fit(cell, room) for cell in column], left) for column in words]
+    wide = [max(map(cells, column)) for column in words]
+    # the narrower column leaves its room to the other
+    for left_over, at in enumerate(sorted(range(len(words)), key=wide.__getitem__)):
+        wide[at] = min(wide[at], room // (len(words) - left_over))
+        room -= wide[at]
+    columns = [
+        _aligned([fit(cell, most) for cell in column], left)
+        for column, most in zip(words, wide, strict=True)
+    ]
     return ["  ".join(line).rstrip() for line in zip(*columns, *numbers, strict=True)]
 
 

@@ -109,6 +109,10 @@ def view(attribution: Attribution, row: int, name: str, *, side: int, count: int
     if layout:
         return _picture(attribution, row, name, values, given, layout, side)
     time = time_axis(values.shape, known)
+    if time is None and values.ndim > 2:  # axes of one number hide what the others are
+        values = values.squeeze()
+        given = None if given is None else given.squeeze()
+        time = time_axis(values.shape, "")
     if time is not None and given is not None and given.dtype.kind in "fiub":
         names = attribution.display.features.get(name, ())
         rate = attribution.display.rates.get(name, 0.0)

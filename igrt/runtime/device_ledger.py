@@ -120,6 +120,11 @@ class DeviceKept:
         self._paths: dict[int, tuple[int, AdaptivePath, DeviceGradients]] = {}
         self._places: dict[int, list[int]] = {}
 
+    @property
+    def held(self) -> None:
+        """What was planned: the device has room for it from the beginning."""
+        return None
+
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
         with self._device.lock:
@@ -217,6 +222,11 @@ class DeviceSums:
         self._ring = Ring(device, columns | {"weights": (np.float64, rules * rows)})
         self._stages = Stages(scheme, self.slots)
         self.first = self._stages.first
+
+    @property
+    def held(self) -> None:
+        """What was planned: the device has room for it from the beginning."""
+        return None
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""

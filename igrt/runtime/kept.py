@@ -47,6 +47,9 @@ class Room:
 
     def __init__(self, total: int, most: int) -> None:
         self._most, self._free = most, total
+        self.held = 0
+        """Gradients that room was taken for at the most."""
+        self._total = total
         self._taken: dict[int, int] = {}  # in the order in which the paths began
 
     def take(self, slot: int, gradients: int) -> bool:
@@ -56,6 +59,7 @@ class Room:
             return False
         self._taken[slot] = self._taken.get(slot, 0) + gradients
         self._free -= gradients
+        self.held = max(self.held, self._total - self._free)
         return True
 
     def give_back(self, slot: int) -> None:
@@ -93,6 +97,11 @@ class Kept:
         self._dtype = np.result_type(*(o.dtype for o in points.outputs))
         self._paths: dict[int, tuple[int, AdaptivePath]] = {}
         self._gradients: dict[int, Array] = {}  # those at the points asked for last, [points, …]
+
+    @property
+    def held(self) -> int:
+        """Bytes that gradients took at the most."""
+        return self._room.held * _BYTES * self._features
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""

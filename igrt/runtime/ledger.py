@@ -78,6 +78,11 @@ class Ledger(Protocol):
         """Points that every path begins with."""
         ...
 
+    @property
+    def held(self) -> int | None:
+        """Bytes that sums or gradients took at the most; None for all that they may take."""
+        ...
+
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
         ...
@@ -184,6 +189,11 @@ class Sums:
         self._sums = [np.zeros((self.slots, scheme.rules, f)) for f in sizes]
         self._stages = Stages(scheme, self.slots)
         self.first = self._stages.first
+
+    @property
+    def held(self) -> int:
+        """Bytes of the sums."""
+        return sum(s.nbytes for s in self._sums)
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""

@@ -88,12 +88,14 @@ class Integrals:
             the rule gives no estimate.
         evaluations: Gradient evaluations spent, [paths] int64.
         chunk: Rows per run at the end: smaller than planned if memory ran out.
+        kept: Most bytes of the sums, or gradients, of paths in work; None where nobody counted.
     """
 
     values: dict[str, Array]
     error: Array
     evaluations: Array
     chunk: int
+    kept: int | None = None
 
     @property
     def features(self) -> int:
@@ -122,6 +124,7 @@ class Integrals:
             np.concatenate([b.error for b in blocks]),
             np.concatenate([b.evaluations for b in blocks]),
             blocks[-1].chunk,
+            max(b.kept or 0 for b in blocks),
         )
 
     def store(

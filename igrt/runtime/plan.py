@@ -110,19 +110,29 @@ class Plan:
     budget: int
 
     @property
-    def peak(self) -> int:
+    def limit(self) -> int:
         """Bytes at the most: fixed + chunk · row + keep."""
-        return self.fixed_bytes + self.chunk * self.row_bytes + self.keep_bytes
+        return self.peak(self.keep_bytes)
 
-    def facts(self) -> dict[str, Any]:
-        """All of it by name."""
+    def peak(self, kept: int) -> int:
+        """Bytes with so many for sums or gradients: fixed + chunk · row + kept."""
+        return self.fixed_bytes + self.chunk * self.row_bytes + kept
+
+    def facts(self, kept: int | None = None) -> dict[str, Any]:
+        """All of it by name.
+
+        Args:
+            kept: Bytes that sums or gradients came to; None for all that they may take. An adaptive
+                rule keeps as many gradients as it needs, which nobody knows beforehand.
+        """
         return {
             "chunk": self.chunk,
             "row_bytes": self.row_bytes,
             "fixed_bytes": self.fixed_bytes,
             "keep_bytes": self.keep_bytes,
             "budget": self.budget,
-            "peak": self.peak,
+            "limit": self.limit,
+            "peak": self.peak(self.keep_bytes if kept is None else kept),
         }
 
 

@@ -72,7 +72,7 @@ def integrate(
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)
-    return replace(found, chunk=points.chunk)
+    return replace(found, chunk=points.chunk, kept=ledger.held)
 
 
 class _Queue:

@@ -13,7 +13,7 @@ from igrt.vjp.survey import survey
 _TRIES = 12
 """Tensors tried for a hint: each takes a look at the whole model."""
 
-_SIZES = frozenset(
+SIZES = frozenset(
     {
         "CastLike",
         "ConstantOfShape",
@@ -33,7 +33,7 @@ _CHOOSING = frozenset(
 )
 """Operators that turn scores into a decision: what is in front of them is worth explaining."""
 
-_MOVING = frozenset(
+MOVING = frozenset(
     {
         "Cast",
         "Concat",
@@ -52,42 +52,6 @@ _MOVING = frozenset(
 )
 """Operators that compute nothing."""
 
-_KEEPING = _MOVING | frozenset(
-    {
-        "Add",
-        "CategoryMapper",
-        "Clip",
-        "LabelEncoder",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Sub",
-        "Where",
-    }
-)
-"""Operators behind which a token number is still one."""
-
-
-def lookups(graph: Graph, name: str) -> list[str]:
-    """Outputs of the embedding lookups that an integer or text input selects the rows of.
-
-    A lookup is a Gather in a table of floats with two or more axes that depends on no input.
-
-    Args:
-        graph: Normalised model.
-        name: The input.
-    """
-    found = []
-    for index in _walk(graph, [name], lambda n: n.op_type in _KEEPING):
-        node = graph.nodes[index]
-        if node.op_type != "Gather" or node.domain not in ("", "ai.onnx"):
-            continue
-        table, output = graph.spec(node.input[0]), graph.spec(node.output[0])
-        if output.is_float and len(table.shape or (0, 0)) > 1 and _stored(graph, table.name):
-            found.append(output.name)
-    return found
-
 
 def first_floats(graph: Graph, names: Iterable[str]) -> list[str]:
     """The float tensors that are made from whole numbers, texts or truth values behind some names.
@@ -97,11 +61,11 @@ def first_floats(graph: Graph, names: Iterable[str]) -> list[str]:
         names: Tensors to begin at.
     """
     found: list[str] = []
-    for index in _walk(graph, names, lambda n: n.op_type not in _SIZES):
+    for index in _walk(graph, names, lambda n: n.op_type not in SIZES):
         node = graph.nodes[index]
         made = [o for o in node.output if o and graph.spec(o).is_float and o not in found]
         # what picks from floats that come from elsewhere is not made of the numbers
-        if made and all(_stored(graph, n) for n in node.input if graph.spec(n).is_float):
+        if made and all(stored(graph, n) for n in node.input if graph.spec(n).is_float):
             found += made
         if len(found) >= _TRIES:
             break
@@ -117,7 +81,7 @@ def cut_paths(graph: Graph, found: Reach) -> list[str]:
     for index, formals in sorted(found.blocked.items()):
         node = graph.nodes[index]
         # a zero point that follows the data is part of the rounding, which is passed straight
-        if node.op_type not in _SIZES and not all(f.endswith("zero_point") for f in formals):
+        if node.op_type not in SIZES and not all(f.endswith("zero_point") for f in formals):
             ends.append(f"{node.name} ({node.op_type})")
     return ends
 
@@ -138,12 +102,12 @@ def in_front(graph: Graph, of: str, wrt: Sequence[str], found: Reach | None = No
     for index in sorted(blocked, key=lambda i: graph.nodes[i].op_type not in _CHOOSING):
         node, good = graph.nodes[index], list[str]()
         beside = [o for o in node.output if o in graph.specs]  # scores that come with a label
-        names = [] if node.op_type in _SIZES else [*all_inputs(node), *beside]
+        names = [] if node.op_type in SIZES else [*all_inputs(node), *beside]
         for name in dict.fromkeys(names):
             if graph.spec(name).is_float and name != of:
                 tried += 1
                 full, seen = survey(graph, name, wrt)
-                computed = any(full.nodes[i].op_type not in _MOVING for i in seen.edges)
+                computed = any(full.nodes[i].op_type not in MOVING for i in seen.edges)
                 good += [name] if seen.reached and computed and not seen.missing else []
         if good:
             in_front = [n for n in good if n in all_inputs(node)]
@@ -176,7 +140,7 @@ def instead(graph: Graph, of: str, wrt: Sequence[str], found: Reach) -> str:
         found: What lies between them.
     """
     blocked = [graph.nodes[i] for i in sorted({*found.blocked, *found.missing})]
-    made = [o for n in blocked if n.op_type not in _SIZES for o in n.output if o]
+    made = [o for n in blocked if n.op_type not in SIZES for o in n.output if o]
     behind = _usable(graph, of, [o for o in made if graph.spec(o).is_float])
     behind = behind or later(graph, of, made)
     parts = [in_front(graph, of, wrt, found)]
@@ -208,7 +172,7 @@ def _usable(graph: Graph, of: str, names: Sequence[str]) -> list[str]:
     return [n for n, s in alone if s.reached and not s.missing]
 
 
-def _stored(graph: Graph, name: str) -> bool:
+def stored(graph: Graph, name: str) -> bool:
     """Whether a tensor depends on no input."""
     fed = {i.name for i in graph.inputs}
     return name not in fed and not any(
@@ -234,12 +198,14 @@ def _walk(graph: Graph, names: Iterable[str], passes: Callable[..., bool]) -> It
 
 
 __all__ = [
+    "MOVING",
+    "SIZES",
     "cut_paths",
     "first_floats",
     "in_front",
     "instead",
     "later",
-    "lookups",
+    "stored",
     "trees",
     "wrt_option",
 ]

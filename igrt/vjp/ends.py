@@ -9,6 +9,7 @@ from igrt.graph import Graph
 from igrt.graph.view import all_inputs
 from igrt.specs import TensorSpec
 from igrt.vjp import advice
+from igrt.vjp.lookups import default_sources
 
 _LABELS = ("int64", "int32", "string")
 
@@ -41,15 +42,6 @@ def _inner_outputs(graph: Graph, outputs: Sequence[str]) -> str:
         if found := advice.in_front(graph, name, sources):
             return found + ("" if given else f", {advice.wrt_option(sources)}")
     return next(filter(None, (advice.trees(graph, n) for n in outputs)), "")
-
-
-def default_sources(graph: Graph) -> list[str]:
-    """What is attributed to by default: float inputs, and embedding lookups behind the others."""
-    found = [i.name for i in graph.inputs if i.is_float]
-    for spec in graph.inputs:
-        if not spec.is_float:
-            found += [n for n in advice.lookups(graph, spec.name) if n not in found]
-    return found
 
 
 def _varies(graph: Graph, name: str) -> bool:
@@ -131,4 +123,4 @@ def _float_tensor(graph: Graph, name: str, purpose: str, of: str = "") -> Tensor
     return spec
 
 
-__all__ = ["attributed_tensors", "default_sources", "explained_output"]
+__all__ = ["attributed_tensors", "explained_output"]

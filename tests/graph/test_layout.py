@@ -100,6 +100,15 @@ def test_branches_are_looked_into():
     assert layouts(made, ["x"]) == {"x": "NT"}
 
 
+def test_a_squeeze_of_torch_is_an_if():
+    body = """u = Unsqueeze(x, one) y4 = Unsqueeze(u, one) y3 = If(c) <
+        then_branch = a () => (float p) { p = Squeeze(y4, one) },
+        else_branch = b () => (float q) { q = Identity(y4) }
+    > y = Conv(y3, w)"""
+    made = graph("float[N,T] x, bool c", "float[4,1,3] w", body)
+    assert layouts(made, ["x"]) == {"x": "NT"}
+
+
 def test_scans_run_along_the_axis_that_they_name():
     body = """s, y = Scan<num_scan_inputs = 1, scan_input_axes = [1],
         body = step (float[2] a, float[2] b) => (float[2] c, float[2] d)

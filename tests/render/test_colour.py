@@ -1,13 +1,15 @@
 """The colour map: white at zero, symmetric in lightness, monotone, and its scale."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igrt.render.colour import NOT_A_NUMBER, hexadecimal, limit, paint, rgb, strength
+from igrt.render.cells import TRUE, Paint
+from igrt.render.colour import NOT_A_NUMBER, hexadecimal, ink, limit, paint, rgb, strength
 
 
 def lightness(colour):
@@ -94,3 +96,51 @@ def test_strength_is_within_one_for_all_floats(values):
 def test_hexadecimal():
     assert hexadecimal(0.0) == "#ffffff"
     assert bytes.fromhex(hexadecimal(0.5)[1:]) == bytes(rgb(0.5))
+
+
+def contrast(one, other):
+    """Contrast of two sRGB colours by the words of WCAG 2.2."""
+
+    def light(colour):
+        parts = [c / 255 for c in colour]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("at", [*np.linspace(-1, 1, 129), np.nan])
+def test_text_can_be_read_on_every_colour(at):
+    letters = {"#000000": (0, 0, 0), "#ffffff": (255, 255, 255)}[ink(rgb(at))]
+    assert contrast(letters, rgb(at)) >= 4.5
+
+
+CUBE = (0, 95, 135, 175, 215, 255)
+
+
+def of_256(place):
+    if place >= 232:
+        return (8 + 10 * (place - 232),) * 3
+    return tuple(CUBE[(place - 16) // step % 6] for step in (36, 6, 1))
+
+
+@pytest.mark.parametrize("colours", [256, TRUE])
+@pytest.mark.parametrize("style", ["", "quiet"])
+def test_text_can_be_read_in_a_terminal(colours, style):
+    for at in np.linspace(-1, 1, 129):
+        codes = [int(c) for c in re.findall(r"\d+", Paint(colours).shade(at, "", style))][:-1]
+        # 48;5;PLACE;38;5;PLACE, or 48;2;R;G;B;38;2;R;G;B
+        assert (codes[0], codes[len(codes) // 2]) == (48, 38)
+        paper, letters = codes[2 : len(codes) // 2], codes[len(codes) // 2 + 2 :]
+        if colours == 256:
+            paper, letters = of_256(*paper), of_256(*letters)
+            # the same side of the scale, and about as dark
+            assert np.sign(paper[0] - paper[2]) in (0, np.sign(at))
+            assert np.abs(np.subtract(paper, rgb(at))).max() <= 80  # two steps of the cube
+        assert contrast(letters, paper) >= 4.5
+
+
+def test_colouring_leaves_the_colours_as_they_were():
+    rgb(np.nan)
+    assert rgb(0.0) == (255, 255, 255)

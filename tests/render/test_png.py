@@ -154,6 +154,18 @@ def test_letters_that_no_font_has_are_spelled_out(text, drawn):
     assert canvas._drawable(text)[0] == drawn
 
 
+@pytest.mark.usefixtures("no_system_fonts")
+def test_joiners_are_not_spelled_out():
+    assert canvas._drawable("a\u200d\ufe0f日")[0] == "aU+65E5"
+
+
+def test_a_prediction_other_than_the_explained_class_is_named(make):
+    values = {"x": np.ones((1, 2))}
+    same, other = (png.draw(make(values, target=(target,))) for target in (1, 0))
+    left_half = np.s_[100:220, 56:200]
+    assert not np.array_equal(np.asarray(same)[left_half], np.asarray(other)[left_half])
+
+
 def test_shorten_keeps_what_fits():
     assert canvas.shorten("short", 11, 200) == "short"
     text = canvas.shorten("a sentence that is much too long", 11, 60)

@@ -114,3 +114,10 @@ def test_constant_signals_can_be_drawn(make):
     for value in (0.0, 3.0):
         values = np.full((1, 16, 1), value)
         assert png.draw(make({"x": values})).height > 0
+
+
+def test_axes_of_one_number_do_not_hide_the_others(make):
+    spectrum = make({"x": np.ones((1, 1, 257, 1, 2))})
+    drawn = view(spectrum, 0, "x", side=640)
+    assert [len(c.low) for c in drawn.channels] == [257, 257]
+    assert view(make({"x": np.ones((1, 64, 1, 20))}), 0, "x", side=640).shape == (64, 20)

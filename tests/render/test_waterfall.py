@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from igrt.render import html, png, waterfall
+from igrt.render.blocks import views
 from igrt.specs import Display
 
 NAMES = tuple(f"f{i}" for i in range(20))
@@ -108,3 +109,12 @@ def test_the_page_and_the_figure_of_one_row_have_it(one, make):
 def test_equal_scores_and_zeros_can_be_drawn(make):
     for values in (np.zeros((1, 3)), np.full((1, 3), 5e-324), np.full((1, 3), 1e300)):
         assert png.draw(make({"x": values})).height > 0
+
+
+def test_bars_of_several_tensors_are_on_one_scale(make):
+    result = make({"x": np.array([[1.0, 2.0]]), "y": np.array([[-4.0]])})
+    (drawn,) = views(result, (0,), side=9).values()
+    assert [(b.name, b.value) for b in drawn.bars] == [("y", -4.0), ("x[1]", 2.0), ("x[0]", 1.0)]
+    assert drawn.top == 4.0
+    apart = make({"x": np.ones((1, 2)), "z": np.ones((1, 9, 8))})
+    assert list(views(apart, (0,), side=9)) == ["x", "z"]

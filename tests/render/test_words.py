@@ -8,10 +8,11 @@ import pytest
 
 from igrt.render import html, png, terminal
 from igrt.render.blocks import blocks
+from igrt.render.canvas import joins, text_width
 from igrt.render.cells import TRUE, cells
 from igrt.render.colour import rgb
 from igrt.render.views import Map, view
-from igrt.render.words.png import Box, direction, visual
+from igrt.render.words.png import Box, _boxes, direction, visual
 from igrt.render.words.view import Piece, Words
 from igrt.specs import Display, Token
 
@@ -242,7 +243,7 @@ def test_words_of_the_page(opinion):
     assert [(a["class"], said) for a, said in pieces[3:8]] == [
         ("minus-32", "not"),
         ("plus-16", "like"),
-        ("plus-8", "film"),
+        ("plus-8 goes-on", "film"),
         ("plus-4 glued", "ography"),
         ("minus-4 unknown", "zorgl"),
     ]
@@ -300,6 +301,23 @@ def test_words_in_visual_order(line, expected):
     words = line.split()
     shown = visual(boxes(words), leftwards=direction(line) == "R")
     assert [box.said for box in shown] == expected.split()
+
+
+def test_arabic_letters_join_across_the_pieces_of_a_word(of):
+    """Drawn apart, the pieces are as wide as the whole word: the letters have the same forms."""
+    if not joins():
+        pytest.skip("Pillow without libraqm or fribidi does not join letters")
+    whole = text_width("طويلة", 16)
+    parts = ("طويل\u200d", "\u200dة")
+    assert [box.said for box in _boxes([Piece(p, "text", False, 0.0) for p in ("طويل", "ة")])] == [
+        *parts
+    ]
+    # each width is rounded to a 64th of a pixel
+    assert sum(text_width(part, 16) for part in parts) == pytest.approx(whole, abs=0.1)
+    assert [b.said for b in _boxes([Piece(p, "text", False, 0.0) for p in ("wo", "rd")])] == [
+        "wo",
+        "rd",
+    ]
 
 
 def test_figure_has_the_colours_of_the_tokens(opinion):

@@ -114,4 +114,4 @@ print(json.dumps({{"attempt": attempt, "needed": needed, **result.provenance["pl
 """)
     # once by the estimate, and once more by what was counted
     assert 1 <= found["attempt"] <= 2
-    assert found["peak"] <= found["budget"] == found["needed"]
+    assert found["peak"] <= found["limit"] <= found["budget"] == found["needed"]

@@ -61,15 +61,17 @@ def test_rows(need: dict[str, Any], given: dict[str, Any], rows: int) -> None:
 def test_what_one_does_not_need_the_other_may_have() -> None:
     found = plan(needed(fixed=MIB, least=MIB, most=GIB, rows=2), memory=20 * MIB)
     assert found == Plan(2, MIB, MIB, 17 * MIB, 20 * MIB)
-    assert found.peak == 20 * MIB
+    assert found.limit == 20 * MIB
     assert found.facts() == {
         "chunk": 2,
         "row_bytes": MIB,
         "fixed_bytes": MIB,
         "keep_bytes": 17 * MIB,
         "budget": 20 * MIB,
+        "limit": 20 * MIB,
         "peak": 20 * MIB,
     }
+    assert found.facts(kept=2 * MIB)["peak"] == 5 * MIB
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -88,7 +90,7 @@ def test_a_budget_is_kept(
     need = needed(row=row, fixed=fixed, least=least, most=least + more, rows=rows)
     memory = need.least + spare
     found = plan(need, memory=memory, internal_batch_size=wanted)
-    assert 1 <= found.chunk and found.peak <= memory
+    assert 1 <= found.chunk and found.limit <= memory
     assert least <= found.keep_bytes <= max(least, need.keep.most)
 
 

@@ -112,6 +112,8 @@ def test_adaptive_stops_early_for_a_smooth_function():
     found = run(CubicSession(), paths(), scheme_for(None, None, 1e-2))
     assert found.evaluations.tolist() == [15, 15, 15]
     assert (found.error < 1e-5 * np.abs(found.values["x"]).sum(axis=1)).all()
+    # at most two paths at a time, each with 15 gradients of five features and 16 arrays beside them
+    assert found.kept == 2 * (15 + 16) * 5 * 4
 
 
 def test_out_of_memory_halves_the_chunk_and_loses_nothing():
@@ -184,6 +186,7 @@ def test_slots_are_reused_when_sums_would_take_too_much_memory():
     two = 2 * 5 * 8 * 2  # sums of two paths: two rules, five features
     found = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7, keep_bytes=two)
     everything = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=7)
+    assert (found.kept, everything.kept) == (two, 9 * two // 2)
     np.testing.assert_array_equal(found.values["x"], everything.values["x"])
 
 

@@ -16,7 +16,7 @@ from igrt.render.diagram.view import PAIRS, Diagram, node_names
 from igrt.render.facts import number, printable
 from igrt.specs import Array
 
-_MARGIN = 26.0
+_MARGIN = 30.0
 _BOND, _EDGE = 46.0, 96.0
 """Longest bond of a molecule and edge of another graph, in units."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from igrt.render.facts import number
 from igrt.render.markup import bar_table, safe, scale, shade
 from igrt.render.words.table import table
-from igrt.render.words.view import SCALING, UNKNOWN, Piece, Words
+from igrt.render.words.view import SCALING, UNKNOWN, Piece, Words, joined
 
 
 def figure(drawn: Words) -> str:
@@ -30,18 +30,27 @@ def figure(drawn: Words) -> str:
 
 def _text(drawn: Words, at: int, text: tuple[Piece, ...]) -> str:
     name = f'<span class="quiet">text {at + 1}</span>\n' if len(drawn.texts) > 1 else ""
-    pieces = "".join(("" if p.glued else " ") + _piece(p, drawn.strength(p)) for p in text)
-    return f'{name}<p dir="auto">{pieces.lstrip()}</p>\n'
+    words = (
+        "".join(
+            _piece(piece, drawn.strength(piece), goes_on=place < len(word) - 1)
+            for place, piece in enumerate(word)
+        )
+        for word in joined(text)
+    )
+    return f'{name}<p dir="auto">{" ".join(words)}</p>\n'
 
 
-def _piece(piece: Piece, at: float) -> str:
-    kinds = " ".join(k for k in (shade(at), piece.kind, "glued" * piece.glued) if k != "text" and k)
+def _piece(piece: Piece, at: float, *, goes_on: bool) -> str:
+    kinds = [shade(at)]
+    kinds += [piece.kind] * (piece.kind != "text")
+    kinds += ["glued"] * piece.glued + ["goes-on"] * goes_on
+    classes = " ".join(kinds)
     told = f"{piece.name}: {number(piece.value, signed=True)}"
     if piece.kind != "text":
         told += f", {UNKNOWN if piece.kind == 'unknown' else piece.kind}"
     # marks are no words of the text, and have no say in its direction
     tag = "bdi" if piece.kind == "special" else "span"
-    return f'<{tag} class="{kinds}" title="{safe(told)}">{safe(piece.text)}</{tag}>'
+    return f'<{tag} class="{classes}" title="{safe(told)}">{safe(piece.text)}</{tag}>'
 
 
 __all__ = ["figure"]

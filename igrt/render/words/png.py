@@ -16,6 +16,8 @@ _SIZE, _SMALL = 16.0, 11.0
 _LINE, _TALL = 30.0, 24.0
 _PAD, _SPACE = 3.0, 2.0
 
+_JOINER = "\u200d"
+
 LINES = 100
 """Most lines of one text; what is longer cannot be looked at."""
 
@@ -110,13 +112,26 @@ def _wrapped(text: tuple[Piece, ...], room: float) -> list[list[Box]]:
 
 def _boxes(word: list[Piece]) -> list[Box]:
     """The pieces of a word, with room before its first and behind its last."""
+    said = [piece.text for piece in word]
+    for at in range(1, len(word)):
+        if _joined_letters(word[at - 1].text, word[at].text):
+            said[at - 1] += _JOINER
+            said[at] = _JOINER + said[at]
     boxes = []
+    leftwards = direction("".join(said)) == "R"
     for at, piece in enumerate(word):
-        left = _PAD if at == 0 else 0.5
-        right = _PAD if at == len(word) - 1 else 0.5
-        wide = text_width(piece.text, _size(piece))
-        boxes.append(Box(piece.text, piece, left, left + wide + right))
+        ends = (_PAD * (at == 0), _PAD * (at == len(word) - 1))
+        left, right = reversed(ends) if leftwards else ends
+        wide = text_width(said[at], _size(piece))
+        boxes.append(Box(said[at], piece, left, left + wide + right))
     return boxes
+
+
+def _joined_letters(before: str, behind: str) -> bool:
+    """Whether Arabic letters meet, which are written in one stroke across the pieces of a word."""
+    return bool(before and behind) and all(
+        unicodedata.bidirectional(letter) == "AL" for letter in (before[-1], behind[0])
+    )
 
 
 def _cut(boxes: list[Box]) -> list[Box]:
