@@ -155,22 +155,19 @@ def lost(source: Array, fed: Array, following: Array) -> Array:
     return fall
 
 
-def right(scores: Sequence[Array], links: Sequence[Array]) -> tuple[int, int]:
-    """Linked German words whose strongest English word is one of theirs, and how many there are."""
-    hits = total = 0
+def hits(scores: Sequence[Array], links: Sequence[Array]) -> Array:
+    """Whether the strongest English word is one of theirs, of all German words with a link."""
+    found = []
     for values, linked in zip(scores, links, strict=True):
-        known = linked.any(axis=1)
-        best = values.argmax(axis=1)
-        hits += int(linked[np.arange(len(best)), best][known].sum())
-        total += int(known.sum())
-    return hits, total
+        best = linked[np.arange(len(values)), values.argmax(axis=1)]
+        found.append(best[linked.any(axis=1)])
+    return np.concatenate(found)
 
 
 def error_rate(scores: Sequence[Array], links: Sequence[Array]) -> float:
     """1 - 2 |A ∩ S| / (|A| + |S|) with one link A per German word (Och and Ney 2003)."""
-    hits, _ = right(scores, links)
     size = sum(len(values) for values in scores) + sum(int(linked.sum()) for linked in links)
-    return 1 - 2 * hits / size
+    return float(1 - 2 * hits(scores, links).sum() / size)
 
 
 def worth(scores: Sequence[Array], fall: Sequence[Array]) -> float:
@@ -231,13 +228,15 @@ def main() -> None:
     if args.ibm:
         references["IBM model 1"] = ibm_links(pairs)
     for reference, links in references.items():
-        _, total = right(found["diagonal"], links)
-        print(f"links {reference}, {total} German words of {len(pairs)} sentences:")
-        print(f"{'':22}{'right':>8}{'AER':>8}{'worth':>8}")
+        right = {name: hits(scores, links) for name, scores in found.items()}
+        ours = right["integrated gradients"]
+        print(f"links {reference}, {len(ours)} German words of {len(pairs)} sentences;")
+        print("lost and won: right with integrated gradients only, and without them only")
+        print(f"{'':22}{'right':>8}{'lost':>6}{'won':>6}{'AER':>8}{'worth':>8}")
         for name, scores in found.items():
-            share = right(scores, links)[0] / total
-            told = f"{error_rate(scores, links):8.3f}{worth(scores, found['leaving out']):8.2f}"
-            print(f"{name:22}{share:8.1%}{told}")
+            lost_won = f"{(ours & ~right[name]).sum():6}{(right[name] & ~ours).sum():6}"
+            rates = f"{error_rate(scores, links):8.3f}{worth(scores, found['leaving out']):8.2f}"
+            print(f"{name:22}{right[name].mean():8.1%}{lost_won}{rates}")
     if args.output:
         file = args.output / "translation.png"
         matrix(PICTURE.split()).save(file)
