@@ -41,7 +41,7 @@ from igrt.source import ModelLike, read
 from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.subject import subject
 from igrt.targets import Resolved, Target
-from igrt.text import Part, Text, fill, holds_text
+from igrt.text import Part, Text, fill, holds_text, numbers_as_tokens
 
 
 @final
@@ -316,7 +316,11 @@ class Explainer:
             scores=outputs[example],
             tolerance=scheme.tolerance,
             batched=keep,
-            display=replace(display, layouts={**self._subject.layouts, **display.layouts}),
+            display=replace(
+                display,
+                layouts={**self._subject.layouts, **display.layouts},
+                tokens=numbers_as_tokens(self._subject.lookups, ends.others, display),
+            ),
             interactions=interactions if keep else {n: v[0] for n, v in interactions.items()},
         )
 

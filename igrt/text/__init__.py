@@ -1,6 +1,7 @@
 """Texts to token numbers, and which inputs of a model take what of them."""
 
 from igrt.text.filling import Filled, Part, fill, holds_text
+from igrt.text.numbers import numbers_as_tokens
 from igrt.text.reading import read_tokenizer
 from igrt.text.source import PADDING
 from igrt.text.texts import Text
@@ -17,5 +18,6 @@ __all__ = [
     "Vocabulary",
     "fill",
     "holds_text",
+    "numbers_as_tokens",
     "read_tokenizer",
 ]

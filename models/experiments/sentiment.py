@@ -131,7 +131,7 @@ def count(texts: list[str]) -> None:
 
 def read() -> list[str]:
     """Test sentences of at least five words."""
-    lines = (FOLDER / "inputs" / "test.tsv").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_suffix(".tsv").read_text(encoding="utf-8").splitlines()
     return [t for t in (line.split("\t")[1] for line in lines) if len(t.split()) >= 5]
 
 

@@ -78,4 +78,6 @@ def test_a_relu_that_the_rule_cannot_reach_is_refused(method):
     )
     x = np.ones((3, 1, 2), np.float32)
     with pytest.raises(UnsupportedOperator, match="RNN"):
-        igrt.explain(parser.parse_model(recurrent), x, target=0, method=method, provider="cpu")
+        igrt.explain(
+            parser.parse_model(recurrent), x, target=(0, 0, 0, 0), method=method, provider="cpu"
+        )
