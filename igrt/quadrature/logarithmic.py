@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from igrt.errors import InputError, InternalError
+from igrt.quadrature.patterson_table import LOG_WEIGHTS
 from igrt.quadrature.rule import Quadrature
 from igrt.quadrature.rules import canonical, fixed
 from igrt.quadrature.scheme import (
@@ -98,8 +99,8 @@ def log_weights(alphas: Array) -> Array:
     """Weights by which polynomials through some nodes are integrated with -ln t, [n] float64.
 
     They solve Σ_k w_k P_m(t_k) = ∫₀¹ -ln t · P_m(t) dt for the shifted Legendre polynomials P_m, m
-    < n, where the right side is 1 for m = 0 and (-1)^m / (m(m + 1)) else. Well conditioned where
-    the nodes are spread like those of a Gauss rule.
+    < n, where the right side is 1 for m = 0 and (-1)^m / (m(m + 1)) else. Well conditioned for the
+    nodes of a Gauss rule; those of nested rules have a table.
 
     Reference: Gautschi, 2004, "Orthogonal Polynomials", section 2.1 (modified moments).
     """
@@ -118,7 +119,7 @@ def _nested() -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     plain = np.stack([patterson_weights(n, most) for n in _LEVELS])
     weighed = np.zeros_like(plain)
     for row, count in zip(weighed, _LEVELS, strict=True):
-        row[:count] = log_weights(alphas[:count])
+        row[:count] = LOG_WEIGHTS[count]
     return _stages(alphas, weighed), _stages(alphas, plain)
 
 
