@@ -66,7 +66,7 @@ class Diagram:
         found = zip(*np.nonzero(self.pairs), strict=True)
         return [pair for i, j in found if (pair := (int(i), int(j))) not in edges]
 
-    @property
+    @cached_property
     def top(self) -> float:
         """Largest magnitude, drawn in full colour."""
         found = [limit(v, 100) for v in (self.nodes, self.pairs) if v is not None]

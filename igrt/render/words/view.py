@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -61,12 +62,12 @@ class Words:
     padded: float
     total: float
 
-    @property
+    @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """All pieces of all texts."""
         return tuple(piece for text in self.texts for piece in text)
 
-    @property
+    @cached_property
     def top(self) -> float:
         """Magnitude drawn in full colour: the largest of a token."""
         return max((abs(p.value) for p in self.pieces if math.isfinite(p.value)), default=0.0)
