@@ -79,6 +79,16 @@ class Words:
         return piece.value / self.top if self.top else 0.0
 
     @property
+    def underlined(self) -> bool:
+        """Whether a token is not in the vocabulary."""
+        return any(piece.kind == "unknown" for piece in self.pieces)
+
+    @property
+    def note(self) -> str:
+        """How the colours are scaled, and what is underlined."""
+        return SCALING + (f"; underlined: {UNKNOWN}" if self.underlined else "")
+
+    @property
     def caption(self) -> str:
         """How many tokens there are, what they add up to, and what is left out."""
         count = len(self.pieces)
