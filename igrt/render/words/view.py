@@ -15,7 +15,7 @@ from igrt.specs import Array, Token
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-SCALING = "full colour at the largest |attribution| of a token"
+_SCALING = "full colour at the largest |attribution| of a token"
 """How the colours of a text are scaled; drawn with every text."""
 
 UNKNOWN = "not in the vocabulary"
@@ -86,7 +86,7 @@ class Words:
     @property
     def note(self) -> str:
         """How the colours are scaled, and what is underlined."""
-        return SCALING + (f"; underlined: {UNKNOWN}" if self.underlined else "")
+        return _SCALING + (f"; underlined: {UNKNOWN}" if self.underlined else "")
 
     @property
     def caption(self) -> str:
@@ -166,4 +166,4 @@ def words(values: Array, text: tuple[Token, ...]) -> Words:
     )
 
 
-__all__ = ["SCALING", "UNKNOWN", "Piece", "Words", "joined", "sums", "tokens", "visible", "words"]
+__all__ = ["UNKNOWN", "Piece", "Words", "joined", "sums", "tokens", "visible", "words"]
