@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from igrt.render.colour import limit, strength
-from igrt.render.diagram.layout import layout
+from igrt.render.diagram.layout import layout, neighbours_of
 from igrt.render.facts import number, printable
 from igrt.specs import Array, Graph
 
@@ -56,6 +56,11 @@ class Diagram:
         """The edges between two nodes, each once, the lower number first."""
         found = {(min(e), max(e)) for e in self.graph.edges if e[0] != e[1]}
         return sorted(found)
+
+    @cached_property
+    def neighbours(self) -> list[set[int]]:
+        """The nodes that each node has an edge to."""
+        return neighbours_of(len(self.graph.nodes), self.edges)
 
     @cached_property
     def others(self) -> list[tuple[int, int]]:
