@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from igrt.errors import InputError
 from igrt.render import swarm, waterfall
 from igrt.render.blocks import blocks, views
-from igrt.render.canvas import FAINT, GRAY, INK, WARN, Sheet, shorten, stack, text_width
+from igrt.render.canvas import FAINT, GRAY, INK, WARN, WIDTH, Sheet, shorten, stack, text_width
 from igrt.render.facts import caution, how, printable, shared_facts, shared_title, source, tops
-from igrt.render.panels import SIDE, WIDTH, needed, panel
+from igrt.render.panels import SIDE, needed, panel
 from igrt.render.views import View
 
 if TYPE_CHECKING:
