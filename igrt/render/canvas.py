@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SCALE = 2
 """Device pixels per unit, so that text stays crisp on dense screens and in print."""
 
+WIDTH = 706.0
+"""Least width of a figure, without margins: three pictures of 224, their gaps and edges."""
+
 INK, GRAY, FAINT, WARN = "#1f2328", "#69707a", "#dfe2e6", "#9a4d00"
 
 Anchor: TypeAlias = Literal["left", "middle", "right"]
@@ -197,6 +200,7 @@ __all__ = [
     "INK",
     "SCALE",
     "WARN",
+    "WIDTH",
     "Sheet",
     "joins",
     "shorten",

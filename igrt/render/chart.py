@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import final
 
 import numpy as np
 
 from igrt.errors import InternalError
-from igrt.render.facts import number, printable
+from igrt.render.facts import number
+from igrt.render.markup import safe
 from igrt.specs import Array
 
 _WIDTH, _HEIGHT = 520.0, 300.0
@@ -100,7 +100,7 @@ def chart(
             ]
     return (
         f'<figure class="chart">\n<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img"'
-        f' aria-label="{_text(told)}">\n' + "\n".join(drawn) + f"\n</svg>\n{_legend(lines, band)}"
+        f' aria-label="{safe(told)}">\n' + "\n".join(drawn) + f"\n</svg>\n{_legend(lines, band)}"
         "</figure>\n"
     )
 
@@ -162,15 +162,15 @@ def _axes(at: _Frame, x_name: str, y_name: str, marks: Sequence[tuple[float, str
         x = at.x(tick)
         drawn.append(
             f'<line class="axis" x1="{x:.1f}" y1="{floor:g}" x2="{x:.1f}" y2="{floor + 4:g}"/>'
-            f'<text x="{x:.1f}" y="{floor + 18:g}" text-anchor="middle">{_text(label)}</text>'
+            f'<text x="{x:.1f}" y="{floor + 18:g}" text-anchor="middle">{safe(label)}</text>'
         )
     middle = (_TOP + floor) / 2
     drawn += [
         f'<line class="axis" x1="{left:g}" y1="{floor:g}" x2="{right:g}" y2="{floor:g}"/>',
         f'<text x="{(left + right) / 2:g}" y="{_HEIGHT - 6:g}" text-anchor="middle">'
-        f"{_text(x_name)}</text>",
+        f"{safe(x_name)}</text>",
         f'<text x="13" y="{middle:g}" text-anchor="middle"'
-        f' transform="rotate(-90 13 {middle:g})">{_text(y_name)}</text>',
+        f' transform="rotate(-90 13 {middle:g})">{safe(y_name)}</text>',
     ]
     return "\n".join(drawn)
 
@@ -178,15 +178,15 @@ def _axes(at: _Frame, x_name: str, y_name: str, marks: Sequence[tuple[float, str
 def _legend(lines: Sequence[Line], band: Band | None) -> str:
     entries = [
         f'<li><svg viewBox="0 0 28 10" aria-hidden="true"><line class="curve {line.kind}"'
-        f' x1="0" y1="5" x2="28" y2="5"/></svg><span><bdi>{_text(line.name)}</bdi>'
-        + (f' <span class="quiet">{_text(line.note)}</span>' if line.note else "")
+        f' x1="0" y1="5" x2="28" y2="5"/></svg><span><bdi>{safe(line.name)}</bdi>'
+        + (f' <span class="quiet">{safe(line.note)}</span>' if line.note else "")
         + "</span></li>"
         for line in lines
     ]
     if band is not None:
         entries.append(
             '<li><svg viewBox="0 0 28 10" aria-hidden="true"><rect class="band" x="0" y="0"'
-            f' width="28" height="10"/></svg><span>{_text(band.name)}</span></li>'
+            f' width="28" height="10"/></svg><span>{safe(band.name)}</span></li>'
         )
     return '<figcaption><ul class="legend">\n' + "\n".join(entries) + "\n</ul></figcaption>\n"
 
@@ -204,10 +204,6 @@ def ticks(low: float, high: float, about: int = _TICKS) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [0.0 if k == 0 else k * step for k in range(first, last + 1)]
-
-
-def _text(text: str) -> str:
-    return escape(printable(text), quote=True)
 
 
 __all__ = ["Band", "Line", "chart", "reach", "ticks"]

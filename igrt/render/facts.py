@@ -85,7 +85,7 @@ def heading(attribution: Attribution, row: int) -> tuple[str, str]:
 
 def title(attribution: Attribution, row: int) -> str:
     """What is explained, in one: ``tabby cat (281)``."""
-    return " ".join(part for part in heading(attribution, row) if part)
+    return shared_title(attribution, (row,))
 
 
 def headline(attribution: Attribution, rows: tuple[int, ...]) -> tuple[str, str]:
@@ -93,6 +93,11 @@ def headline(attribution: Attribution, rows: tuple[int, ...]) -> tuple[str, str]
     if len(rows) == 1:
         return heading(attribution, rows[0])
     return f"{len(rows)} outputs", f"of example {int(attribution.example[rows[0]])}"
+
+
+def shared_title(attribution: Attribution, rows: tuple[int, ...]) -> str:
+    """The headline in one line."""
+    return " ".join(part for part in headline(attribution, rows) if part)
 
 
 def source(attribution: Attribution, row: int) -> str:
@@ -186,6 +191,7 @@ __all__ = [
     "percent",
     "printable",
     "shared_facts",
+    "shared_title",
     "source",
     "title",
     "tops",

@@ -21,6 +21,7 @@ from igrt.render.facts import (
     number,
     percent,
     shared_facts,
+    shared_title,
     source,
     title,
     tops,
@@ -64,7 +65,7 @@ def document(attribution: Attribution) -> str:
         raise InputError("the result has no rows, so there is nothing to show")
     found = blocks(attribution)
     shown = found[:BLOCKS]
-    first = _headline(attribution, found[0])
+    first = shared_title(attribution, found[0])
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     said = " · ".join(value for _, value in how(attribution))
     body = [
@@ -84,17 +85,13 @@ def document(attribution: Attribution) -> str:
 
 def _contents(attribution: Attribution, shown: list[tuple[int, ...]]) -> str:
     links = "".join(
-        f'<li><a href="#row-{rows[0]}"><bdi>{safe(_headline(attribution, rows))}</bdi></a>'
+        f'<li><a href="#row-{rows[0]}"><bdi>{safe(shared_title(attribution, rows))}</bdi></a>'
         f' <span class="quiet"><bdi>{safe(source(attribution, rows[0]))}</bdi></span></li>\n'
         for rows in shown
     )
     left_out = len(attribution) - sum(map(len, shown))
     note = f"<p>{left_out} more rows are not shown.</p>" if left_out else ""
     return f'<nav aria-label="Rows"><ol>\n{links}</ol>{note}</nav>'
-
-
-def _headline(attribution: Attribution, rows: tuple[int, ...]) -> str:
-    return " ".join(part for part in headline(attribution, rows) if part)
 
 
 def _block(attribution: Attribution, rows: tuple[int, ...]) -> str:

@@ -49,9 +49,9 @@ def scale(top: float, note: str = CLIPPING) -> str:
 
 def shade(at: float) -> str:
     """Class of the colour of a strength -1 ... 1, or of NaN; inline styles are not allowed."""
-    step = round(SHADES * at) if np.isfinite(at) else None
-    if step is None:
+    if not np.isfinite(at):
         return "nan"
+    step = round(SHADES * at)
     return f"{'plus' if step > 0 else 'minus'}-{abs(step)}" if step else "zero"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from igrt.render import trace
-from igrt.render.canvas import FAINT, GRAY, INK, SCALE, Sheet, shorten, stack, text_width
+from igrt.render.canvas import GRAY, INK, SCALE, WIDTH, Sheet, shorten, stack, text_width
 from igrt.render.colour import hexadecimal
 from igrt.render.diagram import png as diagram
 from igrt.render.diagram.table import table
@@ -23,9 +23,6 @@ from igrt.render.views import Bars, Map, Picture, View, describe, enlarge, heat,
 from igrt.render.words import png as words
 from igrt.render.words.view import Words
 from igrt.specs import Array
-
-WIDTH = 706.0
-"""Least width of a figure, without margins: three pictures of 224, their gaps and edges."""
 
 SIDE = 640
 """Most device pixels of a side of a picture: 320 units."""
@@ -196,4 +193,4 @@ _PANELS: Mapping[type, Callable[[Any, float], Sheet]] = {
 }
 """How each kind of view is drawn."""
 
-__all__ = ["FAINT", "SIDE", "WIDTH", "needed", "panel"]
+__all__ = ["SIDE", "needed", "panel"]

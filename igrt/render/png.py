@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from igrt.errors import InputError
 from igrt.render import swarm, waterfall
 from igrt.render.blocks import blocks, views
-from igrt.render.canvas import FAINT, GRAY, INK, WARN, Sheet, shorten, stack, text_width
-from igrt.render.facts import caution, headline, how, printable, shared_facts, source, tops
-from igrt.render.panels import SIDE, WIDTH, needed, panel
+from igrt.render.canvas import FAINT, GRAY, INK, WARN, WIDTH, Sheet, shorten, stack, text_width
+from igrt.render.facts import caution, how, printable, shared_facts, shared_title, source, tops
+from igrt.render.panels import SIDE, needed, panel
 from igrt.render.views import View
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def _heading(attribution: Attribution, rows: tuple[int, ...], width: float) -> S
     taken = 0.0
     if origin:
         taken = sheet.text(width - 1, 7, origin, colour=GRAY, anchor="right", width=width * 0.35)
-    explained = " ".join(part for part in headline(attribution, rows) if part)
-    sheet.text(0, 0, explained, size=20, width=width - taken - 24)
+    sheet.text(0, 0, shared_title(attribution, rows), size=20, width=width - taken - 24)
     x = 1.0
     shown = shared_facts(attribution, rows)
     best = tops(attribution, rows[0], 1) if len(rows) == 1 else []

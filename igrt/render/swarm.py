@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from igrt.render.bars import printable_features
-from igrt.render.canvas import GRAY, Sheet, stack, text_width
+from igrt.render.canvas import GRAY, WIDTH, Sheet, stack, text_width
 from igrt.render.cells import Paint, bars
 from igrt.render.chart import reach, ticks
 from igrt.render.colour import sequence
@@ -35,7 +35,6 @@ _DOTS = 600
 _CLEAR = 0.5
 """Correlation of input and attribution from which it is said which way the feature works."""
 
-_WIDTH = 706.0
 _LINE, _RADIUS, _GAP, _HEAD = 27.0, 2.7, 14.0, 18.0
 
 
@@ -230,7 +229,7 @@ def section(drawn: Swarm) -> str:
     return (
         f"<section>\n<h2><bdi>{safe(drawn.target)}</bdi></h2>\n"
         f'<p class="quiet">{safe(describe(drawn))}</p>\n'
-        f"{draw(drawn, _WIDTH).svg(told(drawn))}</section>"
+        f"{draw(drawn, WIDTH).svg(told(drawn))}</section>"
     )
 
 

@@ -10,7 +10,7 @@ from igrt.render.blocks import blocks, views
 from igrt.render.cells import Paint, bars, cells, fit, left, right
 from igrt.render.diagram import terminal as diagram
 from igrt.render.diagram.view import Diagram
-from igrt.render.facts import caution, facts, headline, how, printable, source, title, tops
+from igrt.render.facts import caution, facts, how, printable, shared_title, source, title, tops
 from igrt.render.matrix import terminal as matrix
 from igrt.render.matrix.view import Matrix
 from igrt.render.signal import Signal
@@ -62,8 +62,7 @@ def text(attribution: Attribution, *, files: Sequence[str] = (), colours: int, w
     for rows in found[:BLOCKS]:
         details = _details(attribution, rows, width, paint)
         if details:
-            heading = " ".join(part for part in headline(attribution, rows) if part)
-            heading = paint("strong", fit(heading, width))
+            heading = paint("strong", fit(shared_title(attribution, rows), width))
             lines += ["", heading, *details] if len(found) > 1 else details
     if files:
         lines.append("")

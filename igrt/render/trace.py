@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from igrt.render.canvas import GRAY, Sheet, stack
+from igrt.render.canvas import GRAY, WIDTH, Sheet, stack
 from igrt.render.cells import Paint, blocks, fit
 from igrt.render.chart import ticks
 from igrt.render.colour import hexadecimal, limit, strength, traced
@@ -18,8 +18,6 @@ from igrt.render.signal import Channel, Signal, describe
 from igrt.specs import Array
 
 _LEFT, _RIGHT, _CAPTION, _STRIP, _AXIS = 54.0, 10.0, 17.0, 9.0, 34.0
-
-_WIDTH = 706.0
 
 _CELLS = 96
 """Most columns of a terminal that a line takes."""
@@ -132,7 +130,7 @@ def panel(drawn: Signal, width: float) -> Sheet:
 def figure(drawn: Signal) -> str:
     """The signal as a part of an HTML page."""
     return (
-        f'<p class="quiet">{safe(describe(drawn))}</p>\n{draw(drawn, _WIDTH).svg(told(drawn))}'
+        f'<p class="quiet">{safe(describe(drawn))}</p>\n{draw(drawn, WIDTH).svg(told(drawn))}'
         f"<figure>{scale(drawn.top)}</figure>\n"
     )
 

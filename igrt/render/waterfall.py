@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, final
 
 from igrt.render.bars import Bar, ranked
-from igrt.render.canvas import text_width
+from igrt.render.canvas import WIDTH, text_width
 from igrt.render.chart import reach, ticks
 from igrt.render.facts import number
 from igrt.render.plot import Plot
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _COUNT = 12
 """Most features with a step of their own."""
 
-_WIDTH = 706.0
 _LINE, _THICK, _TIP, _GAP = 25.0, 15.0, 5.0, 14.0
 
 
@@ -60,7 +59,7 @@ def waterfall(attribution: Attribution, row: int, count: int = _COUNT) -> Waterf
     ends = [float(v[row]) for v in (attribution.baseline_output, attribution.output)]
     gap = -float(attribution.delta[row])
     bars = bars_of(attribution, row)
-    if not bars or len(bars) < 2:
+    if len(bars) < 2:
         return None
     drawn = Waterfall(ends[0], ranked(bars, count).bars, gap, ends[1])
     heights = [*drawn.levels, drawn.end, gap]
@@ -146,7 +145,7 @@ def figure(attribution: Attribution, row: int) -> str:
     """The waterfall of a row as a part of an HTML page; empty where there is none."""
     drawn = waterfall(attribution, row)
     return (
-        "" if drawn is None else f'<div class="wide">{draw(drawn, _WIDTH).svg(told(drawn))}</div>\n'
+        "" if drawn is None else f'<div class="wide">{draw(drawn, WIDTH).svg(told(drawn))}</div>\n'
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -34,11 +34,7 @@ def layout(graph: Graph) -> Array:
     Source: Gansner, Koren and North 2004, "Graph drawing by stress majorization", section 2.
     """
     count = len(graph.nodes)
-    neighbours: list[set[int]] = [set() for _ in range(count)]
-    for i, j in graph.edges:
-        if i != j:
-            neighbours[i].add(j)
-            neighbours[j].add(i)
+    neighbours = neighbours_of(count, graph.edges)
     places = np.zeros((count, 2))
     right = 0.0
     for part in _parts(neighbours):
@@ -47,6 +43,16 @@ def layout(graph: Graph) -> Array:
         places[part] = own + np.array([right, -own[:, 1].max() / 2])
         right += float(own[:, 0].max()) + _GAP
     return places
+
+
+def neighbours_of(count: int, edges: Iterable[tuple[int, int]]) -> list[set[int]]:
+    """Which other nodes each of `count` nodes has an edge to."""
+    found: list[set[int]] = [set() for _ in range(count)]
+    for i, j in edges:
+        if i != j:
+            found[i].add(j)
+            found[j].add(i)
+    return found
 
 
 def _parts(neighbours: Sequence[set[int]]) -> list[list[int]]:
@@ -168,4 +174,4 @@ def _lying(places: Array) -> Array:
     return np.asarray(turned * np.where(first < 0, -1.0, 1.0))
 
 
-__all__ = ["layout"]
+__all__ = ["layout", "neighbours_of"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, TypeAlias, final
 
 from igrt.render.canvas import SCALE, Sheet
-from igrt.render.facts import printable
+from igrt.render.markup import safe
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -94,7 +93,7 @@ def svg(shapes: Sequence[Shape], width: float, height: float, told: str) -> str:
     """
     drawn = "\n".join(map(_element, shapes))
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{_safe(told)}">\n'
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{safe(told)}">\n'
         f"{drawn}\n</svg>\n"
     )
 
@@ -104,9 +103,9 @@ def _element(shape: Shape) -> str:
         (x, y), size = shape.middle, shape.size
         return (
             f'<text x="{x:.1f}" y="{y + 0.36 * size:.1f}" font-size="{size:g}"'
-            f' fill="{shape.colour}" text-anchor="middle">{_safe(shape.text)}</text>'
+            f' fill="{shape.colour}" text-anchor="middle">{safe(shape.text)}</text>'
         )
-    title = f"<title>{_safe(shape.told)}</title>" if shape.told else ""
+    title = f"<title>{safe(shape.told)}</title>" if shape.told else ""
     if isinstance(shape, Disc):
         x, y = shape.centre
         return (
@@ -120,10 +119,6 @@ def _element(shape: Shape) -> str:
         f' stroke-width="{shape.width:.2f}" stroke-linecap="{"butt" if dash else "round"}"{dash}>'
         f"{title}</line>"
     )
-
-
-def _safe(text: str) -> str:
-    return escape(printable(text), quote=True)
 
 
 def _dashes(line: Line) -> list[tuple[tuple[float, float], tuple[float, float]]]:

@@ -98,7 +98,7 @@ class _Frame:
 
 def _halo(drawn: Diagram, at: _Frame) -> Iterator[Shape]:
     """Bonds and atoms as broad colours, under the formula."""
-    names, neighbours = node_names(drawn.graph), _neighbours(drawn)
+    names, neighbours = node_names(drawn.graph), drawn.neighbours
     if drawn.pairs is not None:
         for i, j in drawn.edges:
             colour = hexadecimal(float(drawn.strengths(drawn.pairs[i, j])))
@@ -123,7 +123,7 @@ def _halo(drawn: Diagram, at: _Frame) -> Iterator[Shape]:
 def _bonds(drawn: Diagram, at: _Frame, colour: str) -> Iterator[Shape]:
     places = np.array(at.places)
     kinds = drawn.graph.kinds or ("",) * len(drawn.graph.edges)
-    neighbours = _neighbours(drawn)
+    neighbours = drawn.neighbours
     thick = max(1.1, 0.042 * at.edge)
     for (i, j), kind in zip(drawn.graph.edges, kinds, strict=True):
         along = places[j] - places[i]
@@ -154,7 +154,7 @@ def _bonds(drawn: Diagram, at: _Frame, colour: str) -> Iterator[Shape]:
 
 def _symbols(drawn: Diagram, at: _Frame, *, plain: bool) -> Iterator[Shape]:
     """Symbols of the atoms but for carbon within a molecule, and small numbers beside all."""
-    neighbours = _neighbours(drawn)
+    neighbours = drawn.neighbours
     for i, (x, y) in enumerate(at.places):
         text, shift = _written(drawn, at, i, neighbours[i])
         if text:
@@ -198,14 +198,6 @@ def _ink(drawn: Diagram, node: int) -> str:
     """A colour that can be read on that of a node."""
     power = 0.0 if drawn.nodes is None else float(drawn.strengths(drawn.nodes[node]))
     return ink(rgb(power)) if power else INK
-
-
-def _neighbours(drawn: Diagram) -> list[set[int]]:
-    found: list[set[int]] = [set() for _ in drawn.graph.nodes]
-    for i, j in drawn.edges:
-        found[i].add(j)
-        found[j].add(i)
-    return found
 
 
 def _written(drawn: Diagram, at: _Frame, node: int, neighbours: set[int]) -> tuple[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from igrt.render.colour import limit, strength
-from igrt.render.diagram.layout import layout
+from igrt.render.diagram.layout import layout, neighbours_of
 from igrt.render.facts import number, printable
 from igrt.specs import Array, Graph
 
@@ -58,6 +58,11 @@ class Diagram:
         return sorted(found)
 
     @cached_property
+    def neighbours(self) -> list[set[int]]:
+        """The nodes that each node has an edge to."""
+        return neighbours_of(len(self.graph.nodes), self.edges)
+
+    @cached_property
     def others(self) -> list[tuple[int, int]]:
         """Pairs without an edge that have an attribution."""
         if self.pairs is None:
@@ -66,7 +71,7 @@ class Diagram:
         found = zip(*np.nonzero(self.pairs), strict=True)
         return [pair for i, j in found if (pair := (int(i), int(j))) not in edges]
 
-    @property
+    @cached_property
     def top(self) -> float:
         """Largest magnitude, drawn in full colour."""
         found = [limit(v, 100) for v in (self.nodes, self.pairs) if v is not None]

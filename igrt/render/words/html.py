@@ -5,7 +5,7 @@ from __future__ import annotations
 from igrt.render.facts import number
 from igrt.render.markup import bar_table, safe, scale, shade
 from igrt.render.words.table import table
-from igrt.render.words.view import SCALING, UNKNOWN, Piece, Words, joined
+from igrt.render.words.view import UNKNOWN, Piece, Words, joined
 
 
 def figure(drawn: Words) -> str:
@@ -15,13 +15,11 @@ def figure(drawn: Words) -> str:
     so that the browser orders right-to-left words and joins their letters.
     """
     paragraphs = "".join(_text(drawn, at, text) for at, text in enumerate(drawn.texts))
-    unknown = any(piece.kind == "unknown" for piece in drawn.pieces)
     numbers = table(drawn, len(drawn.pieces))
-    note = SCALING + (f"; underlined: {UNKNOWN}" if unknown else "")
     return (
         f'<figure>\n<div class="words" role="group" aria-label="{safe(drawn.told)}">\n'
         f'{paragraphs}</div>\n<p class="quiet">{safe(drawn.caption)}</p>\n'
-        f"{scale(drawn.top, note)}</figure>\n"
+        f"{scale(drawn.top, drawn.note)}</figure>\n"
         "<details>\n<summary>All tokens, the strongest first</summary>\n"
         f"{bar_table(numbers, 'attribution per token', 'token', 'kind')}"
         "</details>\n"

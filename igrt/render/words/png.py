@@ -10,7 +10,7 @@ from typing import final
 from igrt.render.canvas import GRAY, Sheet, stack, text_width
 from igrt.render.colour import hexadecimal, ink, rgb
 from igrt.render.legend import legend
-from igrt.render.words.view import SCALING, UNKNOWN, Piece, Words, joined
+from igrt.render.words.view import Piece, Words, joined
 
 _SIZE, _SMALL = 16.0, 11.0
 _LINE, _TALL = 30.0, 24.0
@@ -42,15 +42,13 @@ class Box:
 
 def panel(drawn: Words, width: float) -> Sheet:
     """The text, wrapped, and its legend."""
-    unknown = any(piece.kind == "unknown" for piece in drawn.pieces)
-    note = SCALING + (f"; underlined: {UNKNOWN}" if unknown else "")
     caption = Sheet(width, 14)
     caption.text(1, 0, drawn.caption, colour=GRAY, width=width)
     parts = [caption]
     for at, text in enumerate(drawn.texts):
         name = f"text {at + 1}" if len(drawn.texts) > 1 else ""
         parts.append(_text(drawn, text, name, width))
-    return stack([*parts, legend(drawn.top, width, note)], 12, width)
+    return stack([*parts, legend(drawn.top, width, drawn.note)], 12, width)
 
 
 def _text(drawn: Words, text: tuple[Piece, ...], name: str, width: float) -> Sheet:

@@ -43,7 +43,7 @@ def lines(drawn: Words, width: int, paint: Paint) -> list[str]:
         if more > 0:
             shown.append(_INDENT + paint("quiet", f"and {more:,} more line{'s' * (more > 1)}"))
     shown += ["", *legend(drawn.top, width, paint)]
-    if any(piece.kind == "unknown" for piece in drawn.pieces):
+    if drawn.underlined:
         mark = "underlined" if paint.colours else "(?)"
         shown.append(_INDENT + paint("quiet", f"{mark}: {UNKNOWN}"))
     shown.append(_INDENT + paint("quiet", fit(drawn.caption, width - len(_INDENT))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -14,7 +15,7 @@ from igrt.specs import Array, Token
 if TYPE_CHECKING:
     from igrt.attribution import Attribution
 
-SCALING = "full colour at the largest |attribution| of a token"
+_SCALING = "full colour at the largest |attribution| of a token"
 """How the colours of a text are scaled; drawn with every text."""
 
 UNKNOWN = "not in the vocabulary"
@@ -61,12 +62,12 @@ class Words:
     padded: float
     total: float
 
-    @property
+    @cached_property
     def pieces(self) -> tuple[Piece, ...]:
         """All pieces of all texts."""
         return tuple(piece for text in self.texts for piece in text)
 
-    @property
+    @cached_property
     def top(self) -> float:
         """Magnitude drawn in full colour: the largest of a token."""
         return max((abs(p.value) for p in self.pieces if math.isfinite(p.value)), default=0.0)
@@ -76,6 +77,16 @@ class Words:
         if not math.isfinite(piece.value):
             return math.nan
         return piece.value / self.top if self.top else 0.0
+
+    @property
+    def underlined(self) -> bool:
+        """Whether a token is not in the vocabulary."""
+        return any(piece.kind == "unknown" for piece in self.pieces)
+
+    @property
+    def note(self) -> str:
+        """How the colours are scaled, and what is underlined."""
+        return _SCALING + (f"; underlined: {UNKNOWN}" if self.underlined else "")
 
     @property
     def caption(self) -> str:
@@ -155,4 +166,4 @@ def words(values: Array, text: tuple[Token, ...]) -> Words:
     )
 
 
-__all__ = ["SCALING", "UNKNOWN", "Piece", "Words", "joined", "sums", "tokens", "visible", "words"]
+__all__ = ["UNKNOWN", "Piece", "Words", "joined", "sums", "tokens", "visible", "words"]
