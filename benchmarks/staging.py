@@ -18,6 +18,7 @@ from itertools import pairwise
 from unittest import mock
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from igrt.kernels import select
@@ -103,27 +104,32 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+def exported(name: str, rows: int) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """A net as torch exports it, and as many random rows for its inputs."""
+    torch.manual_seed(0)
+    make, shape = NETS[name]
+    feeds = {"x": torch.randn(rows, *shape)}
+    if name == "BERT-like":
+        feeds["seen"] = torch.ones(rows, shape[0], dtype=torch.int64)
+    model = export(make().eval(), tuple(f[:1] for f in feeds.values()), list(feeds))
+    return model, {n: f.numpy() for n, f in feeds.items()}
+
+
 class Net:
     """A gradient graph, whole and in parts, and what feeds them."""
 
     def __init__(self, name: str, rows: int) -> None:
-        torch.manual_seed(0)
-        make, shape = NETS[name]
-        feeds = {"x": torch.randn(rows, *shape)}
-        if name == "BERT-like":
-            feeds["seen"] = torch.ones(rows, shape[0], dtype=torch.int64)
-        model = normalize(export(make().eval(), tuple(f[:1] for f in feeds.values()), list(feeds)))
-        augmented = differentiate(model, wrt=["x"])
+        model, self.feeds = exported(name, rows)
+        augmented = differentiate(normalize(model), wrt=["x"])
         self.gradient = augmented.gradients["x"]
         self.lean = prune(augmented.model, [self.gradient])
-        self.feeds = {n: f.numpy() for n, f in feeds.items()}
         self.feeds[augmented.cotangent] = np.eye(10, dtype=np.float32)[np.zeros(rows, int)]
         if name == "BERT-like":
             self.feeds[augmented.cotangent] = np.eye(2, dtype=np.float32)[np.zeros(rows, int)]
         shapes = {n: (1, *a.shape[1:]) for n, a in self.feeds.items()}
         self.sized = sized_graph(
             self.lean,
-            shapes | {self.gradient: (1, *shape)},
+            shapes | {self.gradient: shapes["x"]},
             moving=["x"],
             shared=(),
             late=[augmented.cotangent],

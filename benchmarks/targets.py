@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from nets import export
-from staging import NETS as STAGED
+from staging import exported
 
 import igrt
 
@@ -28,16 +26,10 @@ NETS = ["inception_cifar", "ViT-like", "BERT-like", "wide MLP"]
 
 
 def _subject(name: str) -> tuple[onnx.ModelProto | Path, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
     if name == "inception_cifar":
+        rng = np.random.default_rng(0)
         return INCEPTION, {"image": rng.random((1, 3, 32, 32), np.float32)}
-    torch.manual_seed(0)
-    make, shape = STAGED[name]
-    feeds = {"x": torch.randn(1, *shape)}
-    if name == "BERT-like":
-        feeds["seen"] = torch.ones(1, shape[0], dtype=torch.int64)
-    model = export(make().eval(), tuple(feeds.values()), list(feeds))
-    return model, {n: f.numpy() for n, f in feeds.items()}
+    return exported(name, rows=1)
 
 
 def main() -> None:

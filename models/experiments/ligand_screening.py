@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -117,34 +118,28 @@ def alike(result: igrt.Attribution, feeds: Mapping[str, Array]) -> tuple[int, in
         x, edges = feeds["atoms"][at], feeds["pairs"][at]
         edges = np.concatenate([feeds["adjacency"][at][..., None], edges], axis=-1)
         atoms = np.flatnonzero(x.any(axis=-1))
-        colours = _classes(x[atoms])
+        colours = _classes(map(tuple, x[atoms]))
         first = colours
         for _ in atoms:
             around = [
                 sorted((colours[j], *edges[i, other]) for j, other in enumerate(atoms))
                 for i in atoms
             ]
-            colours = _classes([(c, *a) for c, a in zip(colours, around, strict=True)])
+            colours = _classes((c, *a) for c, a in zip(colours, around, strict=True))
         values = result.row(at)["atoms"][atoms].sum(axis=-1)
         # what the integration may be off by
         close = 2 * float(result.error[at]) * np.abs(values).max()
-        for i in range(len(atoms)):
-            for j in range(i):
-                if first[i] == first[j] and colours[i] != colours[j]:
-                    total += 1
-                    same += bool(abs(values[i] - values[j]) <= close)
+        for i, j in combinations(range(len(atoms)), 2):
+            if first[i] == first[j] and colours[i] != colours[j]:
+                total += 1
+                same += bool(abs(values[i] - values[j]) <= close)
     return total, same
 
 
-def _classes(items: Any) -> list[int]:
+def _classes(items: Iterable[Hashable]) -> list[int]:
     """Numbers of the items, the same for the same."""
-    numbers: dict[Any, int] = {}
-    return [
-        numbers.setdefault(
-            repr(np.array(i).tolist() if isinstance(i, np.ndarray) else i), len(numbers)
-        )
-        for i in items
-    ]
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(item, len(numbers)) for item in items]
 
 
 def _shares(found: Account) -> tuple[Array, Array]:

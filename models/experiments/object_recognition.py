@@ -78,10 +78,8 @@ def of_test_set(count: int | None) -> Pictures:
 
 def black() -> Array:
     """The input that a black picture becomes, [3, 32, 32]."""
-    import tomllib
-
-    rule = tomllib.loads(PREPROCESS.read_text(encoding="utf-8"))
-    level = -np.float32(rule["mean"]) / np.float32(rule["std"])
+    rule = Preprocess.named(PREPROCESS)
+    level = -np.float32(rule.mean) / np.float32(rule.std)
     return np.broadcast_to(level[:, None, None], (3, 32, 32)).copy()
 
 

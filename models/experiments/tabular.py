@@ -20,6 +20,7 @@ import onnxruntime
 import igrt
 from igrt.inputs import read_labels
 from igrt.render.png import draw
+from igrt.verify.randomisation import spearman
 
 FOLDER = Path(__file__).resolve().parents[1] / "breast_cancer_mlp"
 MODEL = FOLDER / "breast_cancer_mlp.onnx"
@@ -61,11 +62,6 @@ def shapley(rows: Array, baseline: Array, orders: int, seed: int = 0) -> tuple[A
     return found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(orders)
 
 
-def ranks(values: Array) -> Array:
-    """Place of each value among all."""
-    return np.argsort(np.argsort(values))
-
-
 def apart(first: Array, second: Array) -> float:
     """Mean relative L1 distance of the rows."""
     distance = np.abs(first - second).sum(axis=1) / np.abs(second).sum(axis=1)
@@ -82,11 +78,11 @@ def tell(rows: Array, names: tuple[str, ...], orders: int) -> igrt.Attribution:
         best = ", ".join(f"{names[i]} {size[i]:.2f}" for i in np.argsort(-size)[:6])
         print(f"from {name} (score {result.baseline_output[0]:+.2f}): {best}")
     first, second = (np.abs(v).mean(axis=0) for v in values.values())
-    order = np.corrcoef(ranks(first), ranks(second))[0, 1]
+    order = spearman(first, second)
     print(f"the baselines' orders of the features agree to {order:.2f} (Spearman)")
     sampled, spread = shapley(rows, mean, orders)
     noise = float((np.abs(spread).sum(axis=1) / np.abs(sampled).sum(axis=1)).mean())
-    order = np.corrcoef(ranks(first), ranks(np.abs(sampled).mean(axis=0)))[0, 1]
+    order = spearman(first, np.abs(sampled).mean(axis=0))
     distance = apart(values["the mean"], sampled)
     print(
         f"Shapley values of {orders} orders, from the mean: {100 * distance:.1f} % apart "
