@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -212,11 +211,11 @@ def _require_smooth(engine: Engine) -> None:
         return
     from igrt.graph.soften import SOFTENED
 
-    operators = Counter(op for _, op in found)
+    operators = {op for _, op in found}
     named = ", ".join(f"`{name}` ({op})" for name, op in found[:_NAMED])
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     one = len(found) == 1
-    if set(operators) <= set(SOFTENED):
+    if operators <= set(SOFTENED):
         hint = (
             "softplus=10 (--softplus 10) puts a smooth bend in the place of each: that is another "
             "function, and the result says by how much"

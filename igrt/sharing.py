@@ -90,7 +90,7 @@ class Sharing:
             share, note = 0, _alone("a run takes one row")
         if share and lanes is None and self._whole.provider == "CPUExecutionProvider":
             first = len(scheme.stages[0].alphas)
-            session, note = self._find(paths, outputs, run["cotangent"], first)
+            session, note = self._find(paths, outputs, run["cotangent"], targets, first)
         if session is None:
             run |= {"lanes": lanes, "chunk": chunk}
             return Points(self._whole, kernels, paths, outputs, **run), note
@@ -101,7 +101,12 @@ class Sharing:
         return Points(session, kernels, paths, outputs, of_point=OF_POINT, **run), note
 
     def _find(
-        self, paths: Paths, outputs: Sequence[Output], cotangent: str | None, evaluations: int
+        self,
+        paths: Paths,
+        outputs: Sequence[Output],
+        cotangent: str | None,
+        targets: float,
+        evaluations: int,
     ) -> tuple[Session | None, str]:
         """The session for some paths, and how they share points in words.
 
@@ -111,9 +116,9 @@ class Sharing:
             paths: The paths.
             outputs: What the graph gives.
             cotangent: Its cotangent input.
+            targets: Paths per line.
             evaluations: At least so many evaluations of each path are to come.
         """
-        targets = len(paths) / _lines(paths)
         if cotangent is None or paths.references or not paths.batched or not paths.output_batched:
             return None, _alone("rows run one by one")
         if len(paths) * evaluations < _ENOUGH:

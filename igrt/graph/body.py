@@ -9,8 +9,9 @@ from onnx import numpy_helper
 
 from igrt.graph.emit import Emitter
 from igrt.graph.onnx_types import elem_type, value_info
+from igrt.graph.prune import empty, needed_part
 from igrt.graph.value import Value
-from igrt.graph.view import Graph, all_inputs, captured
+from igrt.graph.view import Graph, captured
 from igrt.specs import Array, TensorSpec
 
 
@@ -32,9 +33,7 @@ def body_graph(
         constant: Elements of a captured tensor, the same.
     """
     spec, constant = spec or graph.spec, constant or graph.constant
-    model = onnx.ModelProto()
-    model.ir_version = graph.model.ir_version
-    model.opset_import.extend(graph.model.opset_import)
+    model = empty(graph.model)
     model.graph.CopyFrom(body)
     for info, known in zip(model.graph.input, inputs, strict=False):
         if known.dtype != "unknown":
@@ -75,12 +74,7 @@ def needed_nodes(
         The nodes, and every name that they and the caller read.
     """
     forward = [inner.extended.get(i, n) for i, n in enumerate(inner.graph.nodes)]
-    needed, kept = set(outputs), []
-    for node in reversed([*forward, *inner.nodes]):
-        if needed.intersection(node.output).difference(saved):
-            kept.append(node)
-            needed.update(all_inputs(node))
-    return kept[::-1], needed
+    return needed_part([*forward, *inner.nodes], outputs, saved)
 
 
 def pack(

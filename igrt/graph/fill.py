@@ -8,19 +8,15 @@ sizes are computed (`igrt.graph.fold`), and what is open is inferred node by nod
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from igrt.graph.fold import fold
+from igrt.graph.node_types import infer_node
 from igrt.graph.onnx_types import spec_of, value_info
 from igrt.graph.view import Graph, subgraphs
 from igrt.specs import Array, TensorSpec
-
-_SEEN = 64
-"""Elements up to which inference sees what is in a constant."""
 
 
 def fill_sizes(graph: Graph) -> None:
@@ -49,8 +45,11 @@ def _closed(spec: TensorSpec | None) -> bool:
 
 def _value(graph: Graph, node: onnx.NodeProto, values: dict[str, Array]) -> Array | None:
     """What a node gives that sizes alone decide; None where that is not known."""
+    of_sizes = node.op_type in ("Shape", "Size")
+    if not of_sizes and not any(n in values for n in node.input):
+        return None
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type in ("Shape", "Size"):
+    if of_sizes:
         spec = graph.spec(node.input[0])
         if not _closed(spec):
             return None
@@ -58,31 +57,21 @@ def _value(graph: Graph, node: onnx.NodeProto, values: dict[str, Array]) -> Arra
         if node.op_type == "Size":
             return np.asarray(prod(sizes), dtype=np.int64)
         return np.asarray(sizes[attributes.get("start", 0) : attributes.get("end")], np.int64)
-    if not any(n in values for n in node.input):
-        return None
     operands = [values.get(n, graph.constant(n)) if n else None for n in node.input]
     return fold(node.op_type, operands, attributes)
 
 
-def _inferred(graph: Graph, node: onnx.NodeProto, values: dict[str, Array]) -> dict[str, Any]:
-    types, data = {}, {}
-    for name in filter(None, node.input):
-        spec = graph.spec(name)
-        if spec.dtype == "unknown":
-            return {}
-        types[name] = value_info(spec).type
-        value = values.get(name, graph.constant(name))
-        if value is not None and value.size <= _SEEN:
-            data[name] = numpy_helper.from_array(value, name)
+def _inferred(
+    graph: Graph, node: onnx.NodeProto, values: dict[str, Array]
+) -> dict[str, TensorSpec]:
+    operands = [graph.spec(n) for n in node.input if n]
+    if any(s.dtype == "unknown" for s in operands):
+        return {}
+    types = {s.name: value_info(s).type for s in operands}
+    constants = {n: values.get(n, graph.constant(n)) for n in types}
     try:
         schema = onnx.defs.get_schema(node.op_type, graph.opset, "")
-        found = onnx.shape_inference.infer_node_outputs(
-            schema,
-            node,
-            types,
-            data or None,
-            opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in graph.opsets.items()],
-        )
+        found = infer_node(schema, node, types, constants, graph.opsets)
     except Exception:  # every failure of the C++ checker is a bare Exception subclass
         return {}
     specs = {n: spec_of(n, t) for n, t in found.items()}

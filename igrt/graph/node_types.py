@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from igrt.errors import InternalError, UnsupportedOperator
 from igrt.graph.onnx_types import elem_type, spec_of
 from igrt.graph.value import Value
-from igrt.specs import Dim, TensorSpec
+from igrt.specs import Array, Dim, TensorSpec
 
 _SEEN = 64
 """Elements up to which inference sees what is in a constant: shapes, axes, pads."""
@@ -56,20 +56,10 @@ class NodeTypes:
             schema = onnx.defs.get_schema(proto.op_type, version, proto.domain)
         except onnx.defs.SchemaError as error:
             raise InternalError(f"{proto.op_type} does not exist at opset {version}") from error
-        types, data = {}, {}
-        for value in inputs:
-            types[value.name] = _type_proto(value)
-            elements = value.constant
-            if elements is not None and elements.size <= _SEEN:
-                data[value.name] = numpy_helper.from_array(elements, value.name)
+        types = {v.name: _type_proto(v) for v in inputs}
+        constants = {v.name: v.constant for v in inputs}
         try:
-            inferred = onnx.shape_inference.infer_node_outputs(
-                schema,
-                proto,
-                types,
-                data or None,
-                opset_imports=[helper.make_opsetid(d, v) for d, v in self._opsets.items()],
-            )
+            inferred = infer_node(schema, proto, types, constants, self._opsets)
         except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
             operands = ", ".join(str(v.spec) for v in inputs)
             raise InternalError(f"{proto.op_type}({operands}): {error}") from error
@@ -80,6 +70,36 @@ class NodeTypes:
                 spec = TensorSpec(name, inputs[0].dtype, None)
             found.append((spec.dtype, spec.shape))
         return found
+
+
+def infer_node(
+    schema: onnx.defs.OpSchema,
+    proto: onnx.NodeProto,
+    types: dict[str, onnx.TypeProto],
+    constants: Mapping[str, Array | None],
+    opsets: Mapping[str, int],
+) -> dict[str, onnx.TypeProto]:
+    """Types of a node's outputs, as far as ONNX's inference knows them; its errors as they are.
+
+    Args:
+        schema: Of the node's operator.
+        proto: The node.
+        types: Type of each operand.
+        constants: Elements of operands, where they are known.
+        opsets: Version of each operator domain.
+    """
+    data = {
+        n: numpy_helper.from_array(elements, n)
+        for n, elements in constants.items()
+        if elements is not None and elements.size <= _SEEN
+    }
+    return onnx.shape_inference.infer_node_outputs(
+        schema,
+        proto,
+        types,
+        data or None,
+        opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()],
+    )
 
 
 def _look(value: Value | None) -> tuple[Any, ...] | None:
@@ -101,4 +121,4 @@ def _type_proto(value: Value) -> onnx.TypeProto:
     return helper.make_tensor_type_proto(elem_type(value.dtype), value.shape)
 
 
-__all__ = ["NodeType", "NodeTypes"]
+__all__ = ["NodeType", "NodeTypes", "infer_node"]

@@ -9,13 +9,61 @@ import onnx
 from igrt.graph.view import Graph, all_inputs
 
 
+def needed_part(
+    nodes: Sequence[onnx.NodeProto], outputs: Collection[str], given: Collection[str] = ()
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Nodes that compute some tensors, and every name that they and the caller read.
+
+    Args:
+        nodes: In topological order.
+        outputs: Tensors wanted.
+        given: Tensors that are there without being computed.
+    """
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.output).difference(given):
+            kept.append(node)
+            needed.update(all_inputs(node))
+    return kept[::-1], needed
+
+
 def needed_names(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> set[str]:
     """Tensors that the outputs depend on, themselves included; `nodes` in topological order."""
-    needed = set(outputs)
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            needed.update(all_inputs(node))
-    return needed
+    return needed_part(nodes, outputs)[1]
+
+
+def empty(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model without nodes, for the same operators and functions."""
+    made = onnx.ModelProto(ir_version=model.ir_version)
+    made.opset_import.extend(model.opset_import)
+    made.functions.extend(model.functions)
+    return made
+
+
+def selected(
+    model: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    outputs: Collection[str],
+    given: Collection[str] = (),
+) -> tuple[onnx.ModelProto, set[str]]:
+    """A model of those nodes that some tensors need, and every name that these and the caller read.
+
+    What the nodes read of the stored tensors comes along; inputs and outputs are to be declared.
+
+    Args:
+        model: Where the stored tensors are.
+        nodes: In topological order; not all of them need be the model's.
+        outputs: Tensors wanted.
+        given: Tensors that are there without being computed.
+    """
+    kept, needed = needed_part(nodes, outputs, given)
+    made, old = empty(model), model.graph
+    made.graph.name = old.name
+    made.graph.node.extend(kept)
+    made.graph.initializer.extend(t for t in old.initializer if t.name in needed)
+    sparse = old.sparse_initializer
+    made.graph.sparse_initializer.extend(t for t in sparse if t.values.name in needed)
+    return made, needed
 
 
 def prune(
@@ -29,19 +77,12 @@ def prune(
         keep_inputs: Whether inputs that are no longer used stay.
     """
     graph = Graph(model)
-    needed = needed_names(graph.nodes, outputs)
-    pruned = onnx.ModelProto()
-    for field in ("ir_version", "producer_name", "producer_version", "domain", "model_version"):
+    pruned, needed = selected(model, graph.nodes, outputs)
+    for field in ("producer_name", "producer_version", "domain", "model_version"):
         if model.HasField(field):
             setattr(pruned, field, getattr(model, field))
-    pruned.opset_import.extend(model.opset_import)
     pruned.metadata_props.extend(model.metadata_props)
-    pruned.functions.extend(model.functions)
     body, old = pruned.graph, model.graph
-    body.name = old.name
-    body.node.extend(n for n in old.node if needed.intersection(n.output))
-    body.initializer.extend(t for t in old.initializer if t.name in needed)
-    body.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in needed)
     # an input with a stored default (IR 3 lists every weight as one) goes when its default goes
     body.input.extend(
         i
@@ -63,4 +104,4 @@ def _declare(graph: Graph, name: str) -> onnx.ValueInfoProto:
     return value_info(graph.spec(name))
 
 
-__all__ = ["needed_names", "prune"]
+__all__ = ["empty", "needed_names", "needed_part", "prune", "selected"]

@@ -8,6 +8,7 @@ from math import prod
 import onnx
 
 from igrt.graph.fill import fill_sizes
+from igrt.graph.prune import empty
 from igrt.graph.view import Graph
 
 _SMALL = 1024
@@ -25,9 +26,7 @@ def skeleton(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> G
         shapes: Shape of each input by name, and of outputs where known; other inputs keep the
             declared one.
     """
-    bare = onnx.ModelProto(ir_version=model.ir_version)
-    bare.opset_import.extend(model.opset_import)
-    bare.functions.extend(model.functions)
+    bare = empty(model)
     graph, stored = bare.graph, {t.name for t in model.graph.initializer}
     graph.name = model.graph.name
     graph.node.extend(model.graph.node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import final
 
 import numpy as np
@@ -17,6 +17,7 @@ from igrt.quadrature.scheme import (
     Stage,
     adaptive_scheme,
     fixed_scheme,
+    nested_stages,
     patterson_nodes,
     patterson_weights,
 )
@@ -85,14 +86,18 @@ def pair_scheme(
         weighed, alike = (Scheme("adaptive", stages, given) for stages in _nested())
         return PairScheme(weighed, alike, axes)
     plain = fixed("gauss_legendre", n_steps)
+    return PairScheme(fixed_scheme(_weighed(plain)), fixed_scheme(plain), axes)
+
+
+@lru_cache(maxsize=32)  # like the rule itself, and `fixed_scheme` of it
+def _weighed(plain: Quadrature) -> Quadrature:
+    """A rule of the same nodes with logarithmic weights."""
     embedded = None
     if plain.embedded is not None:
         embedded = np.zeros(len(plain))
         kept = plain.embedded != 0
         embedded[kept] = log_weights(plain.alphas[kept])
-    weights = log_weights(plain.alphas)
-    logarithmic = Quadrature("gauss_legendre", plain.alphas, weights, embedded)
-    return PairScheme(fixed_scheme(logarithmic), fixed_scheme(plain), axes)
+    return Quadrature(plain.name, plain.alphas, log_weights(plain.alphas), embedded)
 
 
 def log_weights(alphas: Array) -> Array:
@@ -120,17 +125,7 @@ def _nested() -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     weighed = np.zeros_like(plain)
     for row, count in zip(weighed, _LEVELS, strict=True):
         row[:count] = LOG_WEIGHTS[count]
-    return _stages(alphas, weighed), _stages(alphas, plain)
-
-
-def _stages(alphas: Array, weights: Array) -> tuple[Stage, ...]:
-    """Nodes of the first two rules, then what each further one adds."""
-    starts = (0, *_LEVELS[1:-1])
-    parts = [slice(a, b) for a, b in zip(starts, _LEVELS[1:], strict=True)]
-    return tuple(
-        Stage(alphas[part], weights[:, part], fine, fine - 1)
-        for fine, part in enumerate(parts, start=1)
-    )
+    return nested_stages(_LEVELS, alphas, weighed), nested_stages(_LEVELS, alphas, plain)
 
 
 __all__ = ["PairScheme", "log_weights", "pair_scheme"]

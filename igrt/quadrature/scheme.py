@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import final
@@ -137,17 +138,25 @@ def scheme_for(rule: str | None, n_steps: int | None, tolerance: float) -> Schem
 @cache
 def _patterson_stages() -> tuple[Stage, ...]:
     sizes = [n for n in patterson_table.WEIGHTS if n >= (_FIRST - 1) // 2]
-    alphas, _ = _patterson_unsorted(MAX_EVALUATIONS)
-    weights = np.zeros((len(sizes), MAX_EVALUATIONS))
-    for i, size in enumerate(sizes):
-        weights[i, :size] = _patterson_unsorted(size)[1]
-    stages, start = [], 0
-    for i, size in enumerate(sizes):
-        if size < _FIRST:
-            continue
-        stages.append(Stage(alphas[start:size], weights[:, start:size], i, i - 1))
-        start = size
-    return tuple(stages)
+    alphas = np.asarray(patterson_nodes(MAX_EVALUATIONS))
+    weights = np.stack([patterson_weights(n, MAX_EVALUATIONS) for n in sizes])
+    return nested_stages(sizes, alphas, weights)
+
+
+def nested_stages(sizes: Sequence[int], alphas: Array, weights: Array) -> tuple[Stage, ...]:
+    """Nodes of the first two of some nested rules, then what each further one adds.
+
+    Args:
+        sizes: Nodes of each rule.
+        alphas: Those of the finest one, with those of coarser ones first, [nodes].
+        weights: Weights of each rule, [rules, nodes].
+    """
+    starts = (0, *sizes[1:-1])
+    parts = [slice(a, b) for a, b in zip(starts, sizes[1:], strict=True)]
+    return tuple(
+        Stage(alphas[part], weights[:, part], fine, fine - 1)
+        for fine, part in enumerate(parts, start=1)
+    )
 
 
 @cache
@@ -193,6 +202,7 @@ __all__ = [
     "adaptive_scheme",
     "constant_scheme",
     "fixed_scheme",
+    "nested_stages",
     "patterson",
     "patterson_nodes",
     "patterson_weights",

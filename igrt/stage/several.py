@@ -25,7 +25,7 @@ from onnx import helper, numpy_helper
 
 from igrt.graph.emit import PREFIX
 from igrt.graph.onnx_types import value_info
-from igrt.graph.prune import needed_names
+from igrt.graph.prune import selected
 from igrt.graph.rename import rename
 from igrt.graph.view import all_graphs, all_inputs, subgraphs
 from igrt.parts import OF_POINT
@@ -121,18 +121,9 @@ class Several:
             steady = self.varying.isdisjoint(node.output)
             as_is = index in self.once or self.of_sizes(index) or steady
             writer.nodes.append(node if as_is else writer.per_cotangent(node))
-        needed = needed_names(writer.nodes, self.outputs)
-        old = of.model.graph
-        made = onnx.ModelProto(ir_version=of.model.ir_version)
-        made.opset_import.extend(of.model.opset_import)
-        made.functions.extend(of.model.functions)
-        graph = made.graph
-        graph.name = old.name
-        graph.node.extend(n for n in writer.nodes if needed.intersection(n.output))
-        graph.initializer.extend(t for t in old.initializer if t.name in needed)
+        made, needed = selected(of.model, writer.nodes, self.outputs)
+        graph, old = made.graph, of.model.graph
         graph.initializer.extend(writer.stored)
-        sparse = old.sparse_initializer
-        graph.sparse_initializer.extend(t for t in sparse if t.values.name in needed)
         graph.input.extend(i for i in old.input if i.name in needed)
         graph.input.append(value_info(TensorSpec(OF_POINT, "int64", (_EACH,))))
         graph.output.extend(o for o in old.output if o.name in self.outputs)

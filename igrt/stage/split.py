@@ -22,7 +22,8 @@ from onnx import helper
 
 from igrt.graph.emit import PREFIX
 from igrt.graph.onnx_types import value_info
-from igrt.graph.view import Graph, all_inputs
+from igrt.graph.prune import selected
+from igrt.graph.view import Graph
 from igrt.parts import Parts, Staging, sizes_name
 from igrt.specs import TensorSpec
 from igrt.stage.cost import COPIED, MOVED, SUMMED
@@ -198,20 +199,8 @@ def _model(
     parts: Parts,
 ) -> onnx.ModelProto:
     """The part of a gradient graph from some tensors, as far as they are needed, to others."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if not (needed - set(feeds)).isdisjoint(node.output):
-            kept.append(node)
-            needed.update(all_inputs(node))
-    old = graph.model.graph
-    model = onnx.ModelProto(ir_version=graph.model.ir_version)
-    model.opset_import.extend(graph.model.opset_import)
-    model.functions.extend(graph.model.functions)
-    made = model.graph
-    made.name = old.name
-    made.node.extend(reversed(kept))
-    made.initializer.extend(t for t in old.initializer if t.name in needed)
-    made.sparse_initializer.extend(t for t in old.sparse_initializer if t.values.name in needed)
+    model, needed = selected(graph.model, nodes, outputs, set(feeds))
+    made, old = model.graph, graph.model.graph
     declared = {i.name: i for i in old.input}
     for name in dict.fromkeys(n for n in feeds if n in needed):
         made.input.append(declared[name] if name in declared else _declared(parts, name))

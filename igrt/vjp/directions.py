@@ -10,6 +10,7 @@ import onnx
 
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import pack
+from igrt.graph.prune import empty
 from igrt.specs import TensorSpec
 from igrt.vjp.recurrence import Cell, GruCell, LstmCell, activations, cell_of, hidden_size
 
@@ -82,7 +83,7 @@ class Direction:
         if self.single:
             return [emit.Unsqueeze(self.first[1], [0])]
         total = self.product + emit.MatMul(hidden, self.weights["R"])
-        inner = Emitter(Graph(empty(emit)), outer=emit)
+        inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
         c = element(inner, self.first[1], 0)
         mask = self.within(emit, 0)
         if "P_i" in self.weights:
@@ -98,7 +99,7 @@ class Direction:
             stacks.append(mask)
             reads.append(element(inner, mask, 1))
             new = inner.Where(reads[-1], new, c)
-        body = pack(inner, empty(emit).graph, [v.spec for v in (c, *reads)], [new, c])
+        body = pack(inner, onnx.GraphProto(), [v.spec for v in (c, *reads)], [new, c])
         given = {
             "body": body,
             "num_scan_inputs": len(reads),
@@ -211,13 +212,6 @@ def _hidden_states(emit: Emitter, node: Node) -> Value:
     return emit.known(TensorSpec(proto.output[0], node["X"].dtype, None))
 
 
-def empty(emit: Emitter) -> onnx.ModelProto:
-    """A model without nodes, for the same operators."""
-    model = onnx.ModelProto(ir_version=emit.graph.model.ir_version)
-    model.opset_import.extend(emit.graph.model.opset_import)
-    return model
-
-
 def element(inner: Emitter, value: Value, axes: int) -> Value:
     """An input of a body for one element of a stack, or for a state (`axes` = 0)."""
     shape = None if value.shape is None else value.shape[axes:]
@@ -229,4 +223,4 @@ def inside(inner: Emitter, weights: Mapping[str, Value]) -> dict[str, Value]:
     return {n: inner.value(v.name) for n, v in weights.items()}
 
 
-__all__ = ["Direction", "directions", "element", "empty", "inside"]
+__all__ = ["Direction", "directions", "element", "inside"]

@@ -32,8 +32,7 @@ def test_nested_rules_begin_with_fifteen_nodes_and_each_is_exact():
             assert float(rule @ alphas**degree) == pytest.approx(exact(degree), rel=1e-9)
 
 
-def test_weights_are_positive_as_far_as_the_nodes_are_used_often():
-    """Then the rounding of what is summed is not blown up; with 127 nodes by some 1e-5."""
+def test_weights_are_positive():
+    """Then the rounding of what is summed is not blown up."""
     for stage in pair_scheme(None, None, 1e-2, None).logarithmic.stages:
-        assert stage.weights[:-1].min() >= 0
-        assert stage.weights[-1].min() > -1e-5
+        assert stage.weights.min() >= 0

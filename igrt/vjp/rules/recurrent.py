@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import onnx
+
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import body_graph, pack
-from igrt.vjp.directions import Direction, directions, element, empty, inside
+from igrt.graph.prune import empty
+from igrt.vjp.directions import Direction, directions, element, inside
 from igrt.vjp.iterate import Stack, State, once, reverse
 from igrt.vjp.recurrence import GruCell
 from igrt.vjp.registry import Edge, vjp
@@ -47,7 +50,7 @@ def recurrent(
 def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Value]:
     """What one direction contributes, by the input's name in the schema."""
     cell, backwards = along.cell, along.backwards
-    inner = Emitter(Graph(empty(emit)), outer=emit)
+    inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
     product = element(inner, along.product, 1)
     enters = [element(inner, v, 0) for v in along.first]
     masks = along.within(emit, 0)
@@ -55,7 +58,7 @@ def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Va
     within: list[Value] = []
     leaves, y = cell.step(inner, product, enters, inside(inner, along.weights), mask, within)
     read = [product, *enters, *([] if mask is None else [mask])]
-    original = pack(inner, empty(emit).graph, [v.spec for v in read], [*leaves, y])
+    original = pack(inner, onnx.GraphProto(), [v.spec for v in read], [*leaves, y])
     body = body_graph(
         emit.graph, original, spec=lambda n: emit.value(n).spec, constant=emit.constant_of
     )

@@ -9,6 +9,7 @@ from igrt.graph.body import pack
 from igrt.graph.emit import Emitter
 from igrt.graph.normalize.vendor.table import lowering
 from igrt.graph.onnx_types import value_info
+from igrt.graph.prune import empty
 from igrt.graph.value import Node, Value
 from igrt.graph.view import Graph
 from igrt.specs import TensorSpec
@@ -88,8 +89,8 @@ def _scan(
     specs += [TensorSpec(names[n], v.dtype, (v.shape or ())[1:]) for n, v in given.items()]
     original = onnx.GraphProto(name=emit.fresh("body"))
     original.input.extend(value_info(s) for s in specs)
-    model = onnx.ModelProto(ir_version=emit.graph.model.ir_version, graph=original)
-    model.opset_import.extend(emit.graph.model.opset_import)
+    model = empty(emit.graph.model)
+    model.graph.CopyFrom(original)
     inner = Emitter(Graph(model), outer=emit)
     at = {n: inner.value(name) for n, name in names.items()}
     state, update = at["s"], at["v"]
