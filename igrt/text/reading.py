@@ -50,7 +50,7 @@ def read_tokenizer(file: str | os.PathLike[str]) -> Tokenizer:
     if not isinstance(document, dict):
         raise InputError(f"{shown} is a list and does not say of what", hint=_WRITE)
     if isinstance(document.get("model"), dict):
-        return Pieces(text, shown)
+        return Pieces(text, document, shown)
     if "level" not in document:
         listed = ", ".join(f"`{k}`" for k in list(document)[:4])
         raise InputError(f"{shown} is no tokenizer: it holds {listed}, …", hint=_WRITE)
