@@ -160,7 +160,9 @@ def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> No
         raise InputError(f"cannot write {file}: no such folder", hint=f"mkdir -p {file.parent}")
     if file.is_dir():
         raise InputError(f"cannot write {file}: it is a folder", hint="name a file")
-    sources = [Path(part) for text in read for part in (text, text.partition("=")[2])]
+    # behind the name of an input, and behind what is taken of a background: sample:20:FILE
+    ends = [(text, text.partition("=")[2], text.rpartition(":")[2]) for text in read]
+    sources = [Path(part) for parts in ends for part in parts]
     if file.exists() and any(s.is_file() and s.samefile(file) for s in sources):
         raise InputError(f"cannot write {file}: it is read as well", hint="choose another name")
 
