@@ -401,4 +401,4 @@ def _plain(value: Any) -> Any:
     return value
 
 
-__all__ = ["Attribution", "Index", "to_json", "write_atomically"]
+__all__ = ["Attribution", "to_json", "write_atomically"]

@@ -20,8 +20,7 @@ from igrt.token_baselines import token_of
 def explain(
     filled: Filled,
     baselines: Any,
-    target: Any,
-    explained: Callable[[Part, Any, Any], Attribution],
+    explained: Callable[[Part, Any], Attribution],
     runs: Callable[[Mapping[str, Any]], bool],
 ) -> Attribution:
     """The result of all texts.
@@ -29,20 +28,17 @@ def explain(
     Args:
         filled: The texts as the model takes them.
         baselines: Where paths begin, as `Explainer.explain` takes it.
-        target: What is explained, likewise.
-        explained: The result of one part, from its baselines and targets.
+        explained: The result of one part, from its baselines.
         runs: Whether the model runs with some inputs.
 
     Raises:
         InputError: If a baseline fits no text, or a text is longer than the model allows.
     """
-    start, count = time.monotonic(), len(filled.sources[0])
-    begin = _numbered(baselines, filled)
+    start, begin = time.monotonic(), _numbered(baselines, filled)
     results = []
     for part in filled.parts:
         try:
-            made = explained(part, begin, _of_rows(target, part.rows, count))
-            results.append(_by_row(made, part))
+            results.append(_by_row(explained(part, begin), part))
         except (InputError, InternalError) as error:
             most = 0 if runs(part.feeds) else _longest(part, filled.inputs, runs)
             if not most:
@@ -168,13 +164,6 @@ def _one(baseline: Any, filled: Filled) -> Any:
         return baseline
     made = {s.spec.name: s.numbered(baseline) for s in filled.sources if s.lookups}
     return next(iter(made.values())) if len(made) == 1 else made or baseline
-
-
-def _of_rows(target: Any, rows: Sequence[int], count: int) -> Any:
-    """The targets of some of `count` examples, where each has one of its own."""
-    given = target.tolist() if isinstance(target, np.ndarray) else target
-    each = isinstance(given, list) and len(given) == count
-    return [given[row] for row in rows] if each else given
 
 
 def _told(provenances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -214,12 +214,15 @@ class Explainer:
             if not holds_text(inputs):
                 return self._explain(inputs, baselines, target, *how, shown, watch)
 
-            def explained(part: Part, begin: Any, chosen: Any) -> Attribution:
+            filled = fill(inputs, self.inputs, self._subject.lookups)
+            each = targets.listed(target, len(filled.sources[0]))
+
+            def explained(part: Part, begin: Any) -> Attribution:
+                chosen = target if each is None else [each[row] for row in part.rows]
                 tokens = replace(shown, tokens=part.tokens)
                 return self._explain(part.feeds, begin, chosen, *how, tokens, watch, part.fixed)
 
-            filled = fill(inputs, self.inputs, self._subject.lookups)
-            return by_length.explain(filled, baselines, target, explained, self._placing.runs)
+            return by_length.explain(filled, baselines, explained, self._placing.runs)
 
     def _explain(
         self,

@@ -220,7 +220,6 @@ def _written(of: Item) -> str:
 
 
 __all__ = [
-    "_HINT",
     "Index",
     "Item",
     "Label",

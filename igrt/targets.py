@@ -95,17 +95,11 @@ def resolve(target: Target, outputs: Array, labels: Sequence[str] = ()) -> Resol
             each.
         InputError: If the file of a mask cannot be read.
     """
-    if isinstance(target, np.ndarray):
-        target = target.tolist()
-    if not isinstance(target, list):
+    each = listed(target, len(outputs))
+    if each is None:
         targets = [_understood(target, labels)] * len(outputs)
-    elif len(target) == len(outputs):
-        targets = [_understood(t, labels) for t in target]
     else:
-        raise TargetError(
-            f"{len(target)} targets for {len(outputs)} examples",
-            hint="give one target for all, or one per example",
-        )
+        targets = [_understood(t, labels) for t in each]
     found = [_of_example(t, o) for t, o in zip(targets, outputs, strict=True)]
     rows = sum(map(len, found))
     if rows * outputs[0].nbytes > _MOST_BYTES:
@@ -119,8 +113,27 @@ def resolve(target: Target, outputs: Array, labels: Sequence[str] = ()) -> Resol
     )
 
 
+def listed(target: Target, count: int) -> list[Any] | None:
+    """The target of each of `count` examples; None where there is one for all.
+
+    Raises:
+        TargetError: If there are more or fewer than examples.
+    """
+    given = target.tolist() if isinstance(target, np.ndarray) else target
+    if not isinstance(given, list):
+        return None
+    if len(given) != count:
+        raise TargetError(
+            f"{len(given)} targets for {count} examples",
+            hint="give one target for all, or one per example",
+        )
+    return given
+
+
 def _understood(target: Any, labels: Sequence[str]) -> int | Top | Select | Mask:
     """What the user wrote for an example."""
+    if isinstance(target, np.ndarray):  # of no axes: others are lists of targets
+        target = target.tolist()
     if target is None:
         return Top(1)
     if isinstance(target, str):
@@ -278,4 +291,4 @@ def _example(output: Array) -> str:
     return f"give one index per axis, such as {zeros}, [{every}] for every position, or sum[…]"
 
 
-__all__ = ["Picked", "Resolved", "Target", "resolve"]
+__all__ = ["Picked", "Resolved", "Target", "listed", "resolve"]

@@ -8,7 +8,7 @@ import pytest
 from onnx import parser
 
 import igrt
-from igrt.errors import InputError
+from igrt.errors import InputError, TargetError
 from igrt.text import Vocabulary
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -100,6 +100,11 @@ def test_each_text_may_have_a_target_of_its_own():
     result = explain(ADDITIVE, ["abc", "fa", "bcd"], target=[0, 1, 1])
     assert result.target == (0, 1, 1)
     assert result.output[1] == pytest.approx(np.tanh(ROWS[[0, 7, 2, 1], 1]).sum(), abs=1e-6)
+
+
+def test_targets_are_counted_over_the_texts_of_all_lengths():
+    with pytest.raises(TargetError, match="2 targets for 4 examples"):
+        explain(ADDITIVE, ["abc", "fab", "fa", "bc"], target=[0, 1])
 
 
 def test_scores_of_positions_that_a_text_lacks_are_no_numbers():

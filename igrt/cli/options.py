@@ -160,7 +160,9 @@ def check_output(file: Path, read: Sequence[str], suffixes: Sequence[str]) -> No
         raise InputError(f"cannot write {file}: no such folder", hint=f"mkdir -p {file.parent}")
     if file.is_dir():
         raise InputError(f"cannot write {file}: it is a folder", hint="name a file")
-    sources = [Path(part) for text in read for part in (text, text.partition("=")[2])]
+    # behind the name of an input, and behind what is taken of a background: sample:20:FILE
+    ends = [(text, text.partition("=")[2], text.rpartition(":")[2]) for text in read]
+    sources = [Path(part) for parts in ends for part in parts]
     if file.exists() and any(s.is_file() and s.samefile(file) for s in sources):
         raise InputError(f"cannot write {file}: it is read as well", hint="choose another name")
 
@@ -227,6 +229,12 @@ def _read(explainer: Explainer, text: str, how: Preprocess | None) -> dict[str, 
     return {name: read(path, next(s for s in explainer.inputs if s.name == name), how)}
 
 
+def named(text: str, names: Sequence[str]) -> tuple[str, str]:
+    """The input and the rest of `NAME=REST`; an empty name where the text names no input."""
+    name, separator, rest = text.partition("=")
+    return (name, rest) if separator and name in names else ("", text)
+
+
 def _split(text: str, names: list[str]) -> tuple[str | None, Path]:
     """`NAME=FILE` or `FILE`; a file whose own name has a `=` is still found.
 
@@ -234,9 +242,10 @@ def _split(text: str, names: list[str]) -> tuple[str | None, Path]:
     """
     from igrt.errors import did_you_mean
 
-    name, separator, file = text.partition("=")
-    if separator and name in names:
-        return name, Path(file)
+    owner, file = named(text, names)
+    if owner:
+        return owner, Path(file)
+    name, separator, _ = text.partition("=")
     if separator and not Path(text).exists():
         raise InputError(f"the model has no input `{name}`", hint=did_you_mean(name, names))
     return names[0] if len(names) == 1 else None, Path(text)
@@ -266,17 +275,16 @@ def read_baselines(
     names = [s.name for s in explainer.inputs]
     built: list[Any] = []
     for text in specs:
-        owner, separator, rest = text.partition("=")
-        said = rest if separator and owner in names else text
+        owner, said = named(text, names)
         background = Background.named(said)
         plain = background == Background(background.file)
         if plain and re.fullmatch(r"[a-zA-Z]+(:.*)?", text) and not background.file.is_file():
             built.append(text)
             continue
-        named = f"{owner}={background.file}" if said != text else str(background.file)
+        file = f"{owner}={background.file}" if owner else str(background.file)
         tables = {
             n: ordered(f"`{background.file}`", part, display.features.get(n, ()))
-            for n, part in _read(explainer, named, how).items()
+            for n, part in _read(explainer, file, how).items()
         }
         if len(tables) > 1:  # a file for all inputs: those that stay as they are have no baseline
             moved = _moved(explainer)

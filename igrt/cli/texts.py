@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from igrt.cli.options import named
 from igrt.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ def read_texts(explainer: Explainer, options: Mapping[str, Any]) -> dict[str, Te
     first: dict[str, list[str]] = {}
     second: dict[str, list[str]] = {}
     for given in options["texts"]:
-        name, text = _named(given, names)
+        name, text = named(given, names)
         first.setdefault(name, []).append(text)
     for given in options["text_files"]:
-        name, file = _named(given, names)
+        name, file = named(given, names)
         texts, pairs = read_pairs(Path(file))
         first.setdefault(name, []).extend(texts)
         second.setdefault(name, []).extend(pairs)
-    tokenizers = dict(_named(given, names) for given in options["tokenizers"])
+    tokenizers = dict(named(given, names) for given in options["tokenizers"])
     if options["pairs"]:
         second.setdefault(next(iter(first), ""), []).extend(options["pairs"])
     if not first:
@@ -94,12 +95,6 @@ def read_texts(explainer: Explainer, options: Mapping[str, Any]) -> dict[str, Te
             texts, tokenizer, second.get(name) or None, options["special"], options["most"]
         )
     return found
-
-
-def _named(text: str, names: list[str]) -> tuple[str, str]:
-    """`NAME=TEXT`, or a text, which is for the input of an empty name."""
-    name, separator, rest = text.partition("=")
-    return (name, rest) if separator and name in names else ("", text)
 
 
 __all__ = ["MOST", "PAIR", "SPECIAL", "TEXT", "TEXTS", "TOKENIZER", "read_texts"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -107,6 +107,15 @@ class Graph:
             return None if fed else read_tensor(tensor)
         producer = self.producers.get(name)
         return None if producer is None else constant_node(self.nodes[producer])
+
+    @cached_property
+    def readers(self) -> dict[str, list[int]]:
+        """Indices of the nodes that read each tensor; a node that reads it twice is there twice."""
+        found = defaultdict[str, list[int]](list)
+        for index, node in enumerate(self.nodes):
+            for name in all_inputs(node):
+                found[name].append(index)
+        return dict(found)
 
     def ancestors(self, names: Iterable[str]) -> set[int]:
         """Indices of the nodes that some of the tensors depend on."""

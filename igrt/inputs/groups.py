@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from igrt.errors import InputError
 from igrt.inputs.arrays import parse_json
 from igrt.inputs.files import Loaded
-from igrt.inputs.regular import printable_path, read_text
+from igrt.inputs.regular import printable_path, read_text, read_toml
 from igrt.inputs.suggest import did_you_mean
 from igrt.specs import Array
 
@@ -90,14 +89,10 @@ def _document(path: Path, shown: str) -> dict[str, Any]:
         raise InputError(
             f"cannot tell what the groups {shown} are", hint="use auto, or a .toml or .json file"
         )
-    text = read_text(path, limit=2**20)
     if suffix == ".json":
-        document = parse_json(shown, text)
+        document = parse_json(shown, read_text(path, limit=2**20))
     else:
-        try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise InputError(f"{shown} is not TOML: {error}") from None
+        document = read_toml(path, limit=2**20)
     if not isinstance(document, dict) or not document:
         raise InputError(
             f"{shown} holds no groups", hint='write colour = ["colour_red", "colour_green"]'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, final
 
 from igrt.errors import InputError
 from igrt.inputs.frame import PIXEL_LIMIT, Frame
-from igrt.inputs.regular import printable_path, read_text
+from igrt.inputs.regular import printable_path, read_toml
 from igrt.inputs.suggest import did_you_mean
 from igrt.specs import TensorSpec
 
@@ -103,10 +102,7 @@ class Preprocess:
     @classmethod
     def _from_toml(cls, path: Path) -> Preprocess:
         shown = printable_path(path)
-        try:
-            table = tomllib.loads(read_text(path, limit=2**20))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise InputError(f"`{shown}` is not TOML: {error}") from None
+        table = read_toml(path, limit=2**20)
         keys = [f.name for f in fields(cls) if f.name != "yields"]
         for key in table:
             if key not in keys:

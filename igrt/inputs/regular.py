@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from igrt.errors import InputError
 from igrt.inputs.suggest import did_you_mean
@@ -70,6 +72,18 @@ def read_text(path: Path, *, limit: int = TEXT_LIMIT) -> str:
         raise InputError(f"cannot read `{shown}`: {error.strerror}") from None
 
 
+def read_toml(path: Path, *, limit: int = TEXT_LIMIT) -> dict[str, Any]:
+    """Contents of a TOML file.
+
+    Raises:
+        InputError: If it cannot be read, is too large or is not TOML.
+    """
+    try:
+        return tomllib.loads(read_text(path, limit=limit))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"`{printable_path(path)}` is not TOML: {error}") from None
+
+
 def printable_path(path: Path) -> str:
     """The path as one line of encodable text: file names may hold any byte but `/` and zero."""
     text = str(path).encode("utf-8", "backslashreplace").decode()
@@ -88,4 +102,4 @@ def _missing(path: Path) -> str:
     return did_you_mean(path.name, names, "check the name and the folder it is relative to")
 
 
-__all__ = ["TEXT_LIMIT", "check_regular", "printable_path", "read_text"]
+__all__ = ["TEXT_LIMIT", "check_regular", "printable_path", "read_text", "read_toml"]

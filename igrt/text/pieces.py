@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 from igrt.errors import InputError
@@ -28,13 +27,14 @@ class Pieces:
 
     Args:
         text: Contents of a `tokenizer.json`.
+        document: The same, parsed.
         shown: What the file is called in errors.
 
     Raises:
         InputError: If the package is missing, or the file is none of its tokenizers.
     """
 
-    def __init__(self, text: str, shown: str) -> None:
+    def __init__(self, text: str, document: Mapping[str, Any], shown: str) -> None:
         try:
             import tokenizers
         except ImportError:
@@ -50,7 +50,6 @@ class Pieces:
                 f"reads: {error}",
                 hint="it reads the tokenizer.json of a model, not its vocabulary alone",
             ) from None
-        document = json.loads(text)
         self._shown, self._lock = shown, threading.Lock()
         self._cutting = document.get("truncation") or {}
         padding = document.get("padding") or {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from igrt.errors import InputError
 from igrt.inputs.arrays import parse_json
-from igrt.inputs.regular import printable_path, read_text
+from igrt.inputs.regular import printable_path, read_text, read_toml
 from igrt.inputs.suggest import did_you_mean
 from igrt.text.pieces import Pieces
 from igrt.text.tokenizer import Tokenizer
@@ -44,17 +43,14 @@ def read_tokenizer(file: str | os.PathLike[str]) -> Tokenizer:
             f"cannot tell what kind of tokenizer {shown} is",
             hint=f'a tokenizer.json, "bytes" or a vocabulary file: {_WRITE}',
         )
-    text = read_text(path)
     if path.suffix.lower() == ".toml":
-        try:
-            return _vocabulary(path, shown, tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise InputError(f"{shown} is not TOML: {error}") from None
+        return _vocabulary(path, shown, read_toml(path))
+    text = read_text(path)
     document = parse_json(shown, text)
     if not isinstance(document, dict):
         raise InputError(f"{shown} is a list and does not say of what", hint=_WRITE)
     if isinstance(document.get("model"), dict):
-        return Pieces(text, shown)
+        return Pieces(text, document, shown)
     if "level" not in document:
         listed = ", ".join(f"`{k}`" for k in list(document)[:4])
         raise InputError(f"{shown} is no tokenizer: it holds {listed}, …", hint=_WRITE)

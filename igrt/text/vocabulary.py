@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 from igrt.errors import InputError
@@ -102,10 +103,15 @@ class Vocabulary:
         ids, tokens = zip(*numbered, strict=True) if numbered else ((), ())
         return Encoded(ids, tokens, tuple(t.segment for t in tokens), whole - len(ids))
 
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """Tokens by number."""
+        return {n: t for t, n in self.vocabulary.items()}
+
     def _marks(self, numbers: Sequence[int], segment: int) -> list[tuple[int, Token]]:
-        names = {n: t for t, n in self.vocabulary.items()}
         return [
-            (n, Token(names.get(n, "") or f"[{n}]", "special", segment=segment)) for n in numbers
+            (n, Token(self._names.get(n, "") or f"[{n}]", "special", segment=segment))
+            for n in numbers
         ]
 
     def _numbers(self, text: str, segment: int) -> list[tuple[int, Token]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from igrt.graph import Graph
@@ -182,13 +181,9 @@ def stored(graph: Graph, name: str) -> bool:
 
 def _walk(graph: Graph, names: Iterable[str], passes: Callable[..., bool]) -> Iterator[int]:
     """Nodes that read some tensors, and those behind them up to the first that makes floats."""
-    readers = defaultdict[str, list[int]](list)
-    for index, node in enumerate(graph.nodes):
-        for name in all_inputs(node):
-            readers[name].append(index)
     waiting, seen = list(names), set[int]()
     while waiting:
-        for index in readers[waiting.pop(0)]:
+        for index in graph.readers.get(waiting.pop(0), ()):
             node = graph.nodes[index]
             if index in seen or not passes(node):
                 continue

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
 import onnx
 
 from igrt.graph import Graph
-from igrt.graph.view import all_inputs
 from igrt.roles import role_of
 from igrt.specs import Lookup
 from igrt.vjp.advice import MOVING, SIZES, stored
@@ -33,18 +31,14 @@ def lookups(graph: Graph, name: str) -> list[Lookup]:
         graph: Normalised model.
         name: The input.
     """
-    readers = defaultdict[str, list[onnx.NodeProto]](list)
-    for node in graph.nodes:
-        for operand in all_inputs(node):
-            readers[operand].append(node)
     spec = graph.spec(name)
-    starts = _whole_numbers(graph, name, readers) if spec.is_float else [name]
+    starts = _whole_numbers(graph, name) if spec.is_float else [name]
     found: dict[str, Lookup] = {}
-    for tensor, node, shift in _behind(graph, starts, readers):
+    for tensor, node, shift in _behind(graph, starts):
         if not _looks_up(graph, node, tensor):
             continue
         axes = None if spec.rank is None else spec.rank + 1
-        output = _in_shape(graph, node.output[0], axes, readers)
+        output = _in_shape(graph, node.output[0], axes)
         rows = _rows(graph, node)
         ids = None if rows is None or shift is None else rows - shift
         found.setdefault(output, Lookup(name, output, ids))
@@ -63,11 +57,15 @@ def default_sources(graph: Graph) -> list[str]:
     return list(dict.fromkeys([*floats, *(words or beside)]))
 
 
-def _whole_numbers(graph: Graph, name: str, readers: dict[str, list[onnx.NodeProto]]) -> list[str]:
+def _readers(graph: Graph, tensor: str) -> list[onnx.NodeProto]:
+    return [graph.nodes[i] for i in graph.readers.get(tensor, ())]
+
+
+def _whole_numbers(graph: Graph, name: str) -> list[str]:
     """The whole numbers made of a float input; none where anything else is made of it as well."""
     waiting, found = [name], list[str]()
     while waiting:
-        for node in readers[waiting.pop()]:
+        for node in _readers(graph, waiting.pop()):
             outputs = [o for o in node.output if o]
             if node.op_type == "Cast" and graph.spec(outputs[0]).dtype in _WHOLE:
                 found += outputs
@@ -78,15 +76,13 @@ def _whole_numbers(graph: Graph, name: str, readers: dict[str, list[onnx.NodePro
     return found
 
 
-def _behind(
-    graph: Graph, starts: list[str], readers: dict[str, list[onnx.NodeProto]]
-) -> Iterator[tuple[str, onnx.NodeProto, int | None]]:
+def _behind(graph: Graph, starts: list[str]) -> Iterator[tuple[str, onnx.NodeProto, int | None]]:
     """Readers of token numbers, each with the tensor it reads and what was added to the numbers."""
     waiting: list[tuple[str, int | None]] = [(n, 0) for n in starts]
     seen = set[str]()
     while waiting:
         tensor, shift = waiting.pop(0)
-        for node in readers[tensor]:
+        for node in _readers(graph, tensor):
             yield tensor, node, shift
             outputs = [o for o in node.output if o and not graph.spec(o).is_float]
             if node.op_type in _KEEPING and not seen.intersection(outputs):
@@ -134,11 +130,9 @@ def _axis(node: onnx.NodeProto, default: int) -> int:
     return next((int(a.i) for a in node.attribute if a.name == "axis"), default)
 
 
-def _in_shape(
-    graph: Graph, output: str, axes: int | None, readers: dict[str, list[onnx.NodeProto]]
-) -> str:
+def _in_shape(graph: Graph, output: str, axes: int | None) -> str:
     """A lookup in the axes of its input: some exporters look up flat and reshape afterwards."""
-    rank, found = graph.spec(output).rank, readers[output]
+    rank, found = graph.spec(output).rank, _readers(graph, output)
     if axes is None or rank in (None, axes) or len(found) != 1:
         return output
     shaped = found[0].output[0]

@@ -72,6 +72,17 @@ def test_bad_backgrounds(run, folder, background, spec, message):
     assert "hint:" in outcome.err
 
 
+@pytest.mark.parametrize("spec", ["mean:rows.npz", "sample:2:rows.npz", "x=mean:rows.npz"])
+def test_a_background_is_not_written_over(run, folder, background, spec):
+    np.savez(folder / "rows.npz", background)
+    before = (folder / "rows.npz").read_bytes()
+    outcome = run(
+        *("explain", "mlp.onnx", "--input", "rows.csv"), *("--baseline", spec, "-o", "rows.npz")
+    )
+    assert outcome.code == 2 and "it is read as well" in outcome.err
+    assert (folder / "rows.npz").read_bytes() == before
+
+
 def test_groups_are_summed_in_json_and_in_the_table_and_said(run, folder):
     (folder / "hot.csv").write_text("age,colour_red,colour_blue\n0.5,0,1\n")
     arguments = ("explain", "mlp.onnx", "--input", "hot.csv", "--target", "1")

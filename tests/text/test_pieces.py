@@ -52,7 +52,8 @@ def unigrams():
 
 
 def read(made):
-    return Pieces(made.to_str(), "`tokenizer.json`")
+    text = made.to_str()
+    return Pieces(text, json.loads(text), "`tokenizer.json`")
 
 
 def written(encoded):
@@ -139,13 +140,13 @@ def test_a_text_that_the_vocabulary_cannot_write_is_refused():
 @pytest.mark.parametrize("text", ['{"model": {}}', '{"version": "1.0", "model": {"type": "X"}}'])
 def test_other_files_are_refused(text):
     with pytest.raises(InputError, match=r"`x\.json` is no tokenizer that the package"):
-        Pieces(text, "`x.json`")
+        Pieces(text, json.loads(text), "`x.json`")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(InputError, match="`tokenizers`, which is not installed") as caught:
-        Pieces(json.dumps({"model": {}}), "`x.json`")
+        Pieces('{"model": {}}', {"model": {}}, "`x.json`")
     assert caught.value.hint == 'pip install "igrt[text]"'
 
 
