@@ -170,7 +170,7 @@ def main() -> None:
     text += [
         "}",
         "",
-        "# Weights for -ln t at all nodes so far: of each level, NODES and then their mirror image.",
+        "# Weights for -ln t at all nodes so far: of each level NODES and their mirror image.",
         "LOG_WEIGHTS: dict[int, tuple[float, ...]] = {",
     ]
     order: list[mpf] = []

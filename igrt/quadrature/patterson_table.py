@@ -418,7 +418,7 @@ WEIGHTS: dict[int, tuple[float, ...]] = {
     ),
 }
 
-# Weights for -ln t at all nodes so far: of each level, NODES and then their mirror image.
+# Weights for -ln t at all nodes so far: of each level NODES and their mirror image.
 LOG_WEIGHTS: dict[int, tuple[float, ...]] = {
     7: (
         0.28590160173857952985,
