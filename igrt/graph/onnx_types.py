@@ -26,7 +26,8 @@ def _dim(proto: onnx.TensorShapeProto.Dimension) -> Dim:
     if proto.HasField("dim_value"):
         # exporters of the Caffe2 era wrote 0 or -1 for "any size"
         return proto.dim_value if proto.dim_value >= 0 else None
-    return proto.dim_param or None
+    # converters of Paddle write "?" for each of them, which is no symbol for one size
+    return None if proto.dim_param in ("", "?") else proto.dim_param
 
 
 def dtype_name(elem_type: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from igrt.graph import Graph
+from igrt.graph.onnx_types import spec_of
 from igrt.graph.view import all_inputs, collector_paused, constant_node, read_tensor
 from igrt.specs import TensorSpec
 
@@ -106,6 +107,11 @@ def test_sizes_below_zero_are_unknown(size, dim):
     model = parser.parse_model(TEXT)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
     assert Graph(model).inputs[0].shape == (dim, 3)
+
+
+def test_a_question_mark_is_no_symbol():
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "?", "?"])
+    assert spec_of("x", info.type).shape == ("n", 3, None, None)
 
 
 def test_kinds_that_are_no_tensors():
