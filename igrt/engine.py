@@ -11,8 +11,8 @@ from typing import Any, final
 import numpy as np
 
 from igrt.derived import Derived
-from igrt.errors import InputError, NonFiniteError
-from igrt.footprint import Footprint, row_bytes
+from igrt.errors import InputError, NonFiniteError, OutOfMemory
+from igrt.footprint import Footprint, NowAndThen
 from igrt.gradient import GradientGraph, Shapes, gradient_graph
 from igrt.kernels import KernelSet
 from igrt.locating import located
@@ -20,14 +20,14 @@ from igrt.parts import Staging
 from igrt.quadrature import Scheme
 from igrt.runtime.device import room_on
 from igrt.runtime.paths import Integrals, Paths
-from igrt.runtime.plan import Keeping, Plan, plan
+from igrt.runtime.plan import BESIDE, Keeping, Plan, plan
 from igrt.runtime.session import Arena, Session
 from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import GRADIENT, Array, Feeds, Sweep
 from igrt.staged import ROWS, Staged
 
-_FORWARD_ROWS, _FORWARD_BYTES = 32, 4 << 20
-"""Rows of a run of the model alone: as many as the first, unless they take more than the second."""
+_BOTH_ENDS = 2
+"""The baselines are as large as the inputs, at the least."""
 
 _ENOUGH = 4
 """Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
@@ -58,6 +58,8 @@ class Engine:
         also: Further tensors that the gradient session gives.
         gradient_session: Opens the gradient graph for its device and in its precision; None for as
             it is.
+        memory: Bytes that an explanation may take beside the loaded model; a share of what is free
+            by default.
     """
 
     part: Derived
@@ -71,6 +73,7 @@ class Engine:
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
     gradient_session: Callable[[GradientGraph, Arena, bool], Session] | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +81,7 @@ class Engine:
         self._gradient: Session | None = None
         self._exact: Session | None = None
         self._lean: GradientGraph | None = None
-        self._forwards: dict[Shapes, int] = {}
+        self._alone = NowAndThen(self.part)
         self._footprint: Footprint | None = None
         self._others: dict[Sweep, Engine] = {}
         self._stagings: dict[tuple[Shapes, bool], Staging] = {}
@@ -92,6 +95,7 @@ class Engine:
         with self._lock:
             if sweep not in self._others:
                 self._others[sweep] = replace(self, sweep=sweep)
+                self._others[sweep]._alone = self._alone
             return self._others[sweep]
 
     @property
@@ -151,16 +155,24 @@ class Engine:
             NonFiniteError: If the output is NaN or infinite.
         """
         rows = len(example)
-        step = 1 if rows == 1 else self.most_rows or self._forward_rows(points, others, shared)
-        found = []
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
+        step = 1 if rows == 1 else self.most_rows or self._rows_at_once(points, others, shared)[0]
+        found: list[Array] = []
+        done = 0
+        while done < rows:
+            part = slice(done, done + step)
             feeds = {n: a[part] for n, a in points.items()}
             feeds |= {n: a[example[part]] for n, a in others.items()}
             if not self.batched:
                 feeds = {n: a[0] for n, a in feeds.items()}
-            made = self.run_forward({**shared, **feeds})
+            try:
+                made = self.run_forward({**shared, **feeds})
+            except OutOfMemory:
+                if step == 1:
+                    raise
+                step //= 2
+                continue
             found.append(made if self.output_batched else made[np.newaxis])
+            done = part.stop
         outputs = np.concatenate(found)
         if len(outputs) != rows:
             raise InputError(
@@ -188,20 +200,31 @@ class Engine:
         except NonFiniteError as error:
             raise located(error, self.lean.model, self.session) from None
 
-    def _forward_rows(self, points: Feeds, others: Feeds, shared: Feeds) -> int:
-        """Rows of a run of the model alone."""
+    def _rows_at_once(self, points: Feeds, others: Feeds, shared: Feeds) -> tuple[int, int]:
+        """Rows of a run of the model alone, and the bytes of each."""
         shapes = {n: (1, *a.shape[1:]) for n, a in {**points, **others}.items()}
         shapes |= {n: a.shape for n, a in shared.items()}
-        key = tuple(sorted(shapes.items()))
-        if key not in self._forwards:
-            self._forwards[key] = row_bytes(self.part, shapes)
-        return max(1, min(_FORWARD_ROWS, _FORWARD_BYTES // max(1, self._forwards[key])))
+        room = None
+        if self.memory is not None:
+            room = self.memory - BESIDE - _BOTH_ENDS * sum(a.nbytes for a in points.values())
+        return self._alone.rows(shapes, room)
+
+    def _forward_bytes(self, paths: Paths) -> int:
+        """What the model alone took on both ends of some paths, with these.
+
+        Nothing for single rows, of which the gradient graph takes more.
+        """
+        ends = paths.inputs, paths.baselines
+        count = max(len(a) for end in ends for a in end.values())
+        if count == 1 or self.most_rows is not None:
+            return 0
+        rows, each = self._rows_at_once(paths.inputs, paths.others, paths.shared)
+        return min(rows, count) * each + paths.end_bytes
 
     def plan(
         self,
         paths: Paths,
         keeping: Keeping,
-        memory: int | None = None,
         internal_batch_size: int | None = None,
     ) -> Plan:
         """How many rows a run of the gradient session takes, and what that takes.
@@ -209,7 +232,6 @@ class Engine:
         Args:
             paths: What to integrate over.
             keeping: What is known of the paths in work.
-            memory: Byte budget; a share of the available memory by default.
             internal_batch_size: Rows per run as the user wants it.
 
         Raises:
@@ -220,9 +242,10 @@ class Engine:
         with self._lock:
             if self._footprint is None:
                 self._footprint = Footprint(lean, self._open_gradient, self.most_rows)
-        need = self._footprint.need(paths, keeping, memory)
+        before = self._forward_bytes(paths)
+        need = self._footprint.need(paths, keeping, self.memory, before)
         room = room_on(self.gradient.provider)
-        return plan(need, memory=memory, internal_batch_size=internal_batch_size, **room)
+        return plan(need, memory=self.memory, internal_batch_size=internal_batch_size, **room)
 
     @property
     def sharing(self) -> Sharing:
@@ -267,7 +290,7 @@ class Engine:
         run: dict[str, Any],
         planned: Plan,
         *,
-        share: int,
+        share: bool,
     ) -> Integrals | None:
         """What paths come to with the gradient graph in parts; None where that does not serve.
 
@@ -278,7 +301,7 @@ class Engine:
             kernels: Path and accumulation kernels.
             run: Further arguments of `igrt.runtime.points.Points`.
             planned: What may be taken: with the whole graph, and in all.
-            share: Most rows per run where paths share points; 0 where they may not.
+            share: Whether paths may share points.
         """
         few = len(scheme.stages[0].alphas) < _ENOUGH
         if few or paths.references:

@@ -309,7 +309,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=planned.facts(done.integrals.kept),
+                plan=done.plan.facts(done.integrals.kept, done.integrals.points),
                 batching=engine.note,
                 **done.facts,
                 **soft,

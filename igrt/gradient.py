@@ -59,16 +59,11 @@ class GradientGraph:
 
     def repeated(self, paths: Paths, rows: int) -> Feeds:
         """What the graph is fed with at the input of the first path, some times."""
-        example, baseline = paths.example[0], paths.baseline[0]
-        feeds = {n: x[example] for n, (x, _) in paths.ends.items()}
-        feeds |= {n: a[example] for n, a in paths.others.items()}
+        path = np.zeros(rows, dtype=np.int64)
+        feeds = paths.at_inputs(path)
+        baseline = paths.baseline[path] if paths.batched else paths.baseline[0]
         feeds |= {r: paths.baselines[n][baseline] for n, r in self.references.items()}
-        if paths.batched:
-            feeds = {n: np.stack([a] * rows) for n, a in feeds.items()}
-        cotangent = paths.cotangents[0]
-        if paths.output_batched:
-            cotangent = np.stack([cotangent] * rows)
-        return {**paths.shared, **feeds, self.cotangent: cotangent}
+        return {**feeds, self.cotangent: paths.cotangents_of(path)}
 
 
 def gradient_graph(

@@ -79,10 +79,12 @@ class Done:
     Args:
         integrals: Of each path.
         facts: How it was done, for the provenance.
+        plan: What it may have taken.
     """
 
     integrals: Integrals
     facts: dict[str, Any]
+    plan: Plan
 
 
 @final
@@ -111,8 +113,7 @@ class Integrator:
             return self._interactions.plan(
                 work.engine, work.paths, scheme, work.shown, internal_batch_size
             )
-        memory = self._sessions.resources.memory
-        return work.engine.plan(work.paths, work.keeping, memory, internal_batch_size)
+        return work.engine.plan(work.paths, work.keeping, internal_batch_size)
 
     def integrate(self, work: Work, planned: Plan, watch: Watch) -> Done:
         """What the paths come to.
@@ -127,22 +128,21 @@ class Integrator:
         """
         engine, sums, scheme = work.engine, work.scheme.tolerance is None, work.scheme
         if isinstance(scheme, PairScheme):
-            return Done(
-                *self._interactions.integrate(
-                    engine, work.paths, scheme, work.shown, planned, watch
-                )
+            pairs = self._interactions.integrate(
+                engine, work.paths, scheme, work.shown, planned, watch
             )
-        run = {"cotangent": engine.lean.cotangent, "chunk": planned.chunk, "watch": watch}
+            return Done(*pairs, planned)
+        run = {"cotangent": engine.lean.cotangent, "watch": watch}
         with ranging(self._precision), engine.locating():
             found = self._in_parts(work, run, planned)
             note = "" if found is None else engine.staging(work.paths, sums=sums).note
             if found is None:
                 found = self._whole(work, run, planned)
-            found, rounding = self._with_rounding(work, found, run)
+            found, rounding = self._with_rounding(work, found, run | {"chunk": planned.chunk})
         on_cuda = self._sessions.on_cuda
         facts = {"staged": note, **rounding, **({"cuda": on_cuda} if on_cuda else {})}
         facts |= {"targets": found.shared} if found.shared else {}
-        return Done(found, facts)
+        return Done(found, facts, found.plan or planned)
 
     def _in_parts(self, work: Work, run: dict[str, Any], planned: Plan) -> Integrals | None:
         """The integrals with the gradient graph in parts, where that serves."""
@@ -150,9 +150,8 @@ class Integrator:
         if not isinstance(scheme, Scheme) or not self.staging or self._precision != "float32":
             return None
         kernels = select("auto")
-        share = planned.most if self.sharing else 0
         return work.engine.integrals(
-            work.paths, work.owner, scheme, kernels, run, planned, share=share
+            work.paths, work.owner, scheme, kernels, run, planned, share=self.sharing
         )
 
     def _whole(self, work: Work, run: dict[str, Any], planned: Plan) -> Integrals:
@@ -165,12 +164,13 @@ class Integrator:
         outputs += tensors if changes else []
         lanes = self._sessions.lanes(engine.gradient)
         if isinstance(scheme, Scheme):
-            share = planned.most if self.sharing and self._precision == "float32" else 0
-            points, shared = engine.sharing.points(
-                kernels, paths, outputs, scheme, share=share, lanes=lanes, **run
+            share = self.sharing and self._precision == "float32"
+            points, taken, shared = engine.sharing.points(
+                kernels, paths, outputs, scheme, planned, share=share, lanes=lanes, **run
             )
             done = stream.integrate(points, names, scheme, keep_bytes=planned.keep_bytes)
-            return replace(done, shared=shared)
+            return replace(done, shared=shared, plan=taken)
+        run |= {"chunk": planned.chunk}
         points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
         if isinstance(scheme, Sampling):
             return sample.sample(

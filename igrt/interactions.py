@@ -78,16 +78,16 @@ class Interactions:
             InputError: If there are too many features, or the precision is another than float32.
             UnsupportedOperator: If an operator on the way has a kink; all are named.
         """
-        resources = self._sessions.resources
-        if resources.precision != "float32":
+        precision = self._sessions.resources.precision
+        if precision != "float32":
             raise InputError(
-                f"integrated_hessians needs float32, and the precision is {resources.precision}",
+                f"integrated_hessians needs float32, and the precision is {precision}",
                 hint="leave the precision out",
             )
         curvature, directions = self._begun(engine, shown, scheme)
         keep = pairs.keeping(scheme, directions, paths)
         one = directions.sample(paths)
-        return curvature.engine.plan(one, keep, resources.memory, internal_batch_size)
+        return curvature.engine.plan(one, keep, internal_batch_size)
 
     def integrate(
         self,

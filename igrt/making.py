@@ -190,7 +190,8 @@ def several(
     if plan.refused:
         return model, {"refused": plan.refused}
     once, gathered = plan.costs
-    return plan.model, {"refused": "", "once": once, "gathered": gathered, "nodes": len(plan.once)}
+    facts = {"once": once, "gathered": gathered, "nodes": len(plan.once), "copied": plan.copied}
+    return plan.model, {"refused": "", **facts}
 
 
 def _listed(spec: TensorSpec) -> list[Any]:

@@ -45,8 +45,9 @@ def open_engine(
     part = _ranked(part, sessions.open, first)
 
     def made(model: Derived, note: str) -> Engine:
-        gradient = sessions.gradient
-        return Engine(model, of, wrt, sessions.open, note, also=also, gradient_session=gradient)
+        options: dict[str, Any] = {"gradient_session": sessions.gradient}
+        options["memory"] = sessions.resources.memory
+        return Engine(model, of, wrt, sessions.open, note, also=also, **options)
 
     if not layout.batched:
         single = made(part, "there is no batch axis, so examples run one by one")

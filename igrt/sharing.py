@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -11,14 +13,16 @@ import numpy as np
 from igrt.apart import agree
 from igrt.derived import Derived
 from igrt.errors import GaveUp, IgrtError
+from igrt.footprint import counted, is_small
 from igrt.kernels import KernelSet
 from igrt.parts import OF_POINT
 from igrt.quadrature import Scheme
 from igrt.runtime.lane import LaneMaker, Output
 from igrt.runtime.paths import Paths
+from igrt.runtime.plan import Plan
 from igrt.runtime.points import Points
 from igrt.runtime.session import Arena, Session
-from igrt.specs import Feeds
+from igrt.runtime.usage import SharedUsage
 
 _WORTHWHILE = 0.1
 """Part of the cost of an evaluation that must be saved (benchmarks/targets.py)."""
@@ -29,6 +33,9 @@ processor's caches sooner than a forward pass is worth."""
 
 _ENOUGH = 32
 """Evaluations of all paths from which on another session is worth its making."""
+
+_FEWEST = 3
+"""Rows that a run must be able to take: two cotangents of one point, and one of another."""
 
 
 class SessionMaker(Protocol):
@@ -55,7 +62,7 @@ class Sharing:
         self._graph, self._whole, self._session = graph, whole, session
         self._lock = threading.Lock()
         self._models: dict[str, Derived] = {}
-        self._sessions: dict[str, Session | None] = {}
+        self._opened: dict[str, tuple[Session, SharedUsage] | None] = {}
         self._failed: dict[str, str] = {}
 
     def points(
@@ -64,51 +71,53 @@ class Sharing:
         paths: Paths,
         outputs: Sequence[Output],
         scheme: Scheme,
+        planned: Plan,
         *,
-        share: int,
-        chunk: int,
+        share: bool,
         lanes: LaneMaker | None = None,
         **run: Any,
-    ) -> tuple[Points, str]:
-        """Points of some paths, and how these share them in words.
+    ) -> tuple[Points, Plan, str]:
+        """Points of some paths, what they take, and how paths share them in words.
 
         Args:
             kernels: Path kernels.
             paths: Where the points lie.
             outputs: What to evaluate.
             scheme: Where, and when to stop.
-            share: Most points per run where they are shared; 0 where they may not be.
-            chunk: Points per run where they are not.
+            planned: What may be taken where no points are shared.
+            share: Whether they may be.
             lanes: See `Points`; no points are shared on a device.
             run: Further arguments of `Points`.
         """
-        session, note = None, ""
-        targets = len(paths) / max(1, _lines(paths))
-        if targets < 2:
-            share = 0
-        if share == 1:
-            share, note = 0, _alone("a run takes one row")
-        if share and lanes is None and self._whole.provider == "CPUExecutionProvider":
+        found, note = None, ""
+        lines = _lines(paths)
+        targets = len(paths) / max(1, len(lines))
+        on_host = lanes is None and self._whole.provider == "CPUExecutionProvider"
+        if share and targets >= 2 and on_host:
             first = len(scheme.stages[0].alphas)
-            session, note = self._find(paths, outputs, run["cotangent"], targets, first)
-        if session is None:
-            run |= {"lanes": lanes, "chunk": chunk}
-            return Points(self._whole, kernels, paths, outputs, **run), note
+            found, note = self._find(paths, outputs, run["cotangent"], lines, first, planned)
+        if found is None:
+            run |= {"lanes": lanes, "chunk": planned.chunk}
+            return Points(self._whole, kernels, paths, outputs, **run), planned, note
+        session, usage = found
         together = round(targets)
-        chunk = max(chunk, min(together, share, _TOGETHER))
+        planned = planned.instead(usage=usage.of(max(map(len, lines))))
+        chunk = max(planned.chunk, min(together, planned.most, _TOGETHER))
         # whole points, so that few run twice
-        run["chunk"] = chunk - chunk % together if chunk > together else chunk
-        return Points(session, kernels, paths, outputs, of_point=OF_POINT, **run), note
+        planned = replace(planned, chunk=chunk - chunk % together if chunk > together else chunk)
+        run["chunk"] = planned.chunk
+        return Points(session, kernels, paths, outputs, of_point=OF_POINT, **run), planned, note
 
     def _find(
         self,
         paths: Paths,
         outputs: Sequence[Output],
         cotangent: str | None,
-        targets: float,
+        lines: Sequence[Sequence[int]],
         evaluations: int,
-    ) -> tuple[Session | None, str]:
-        """The session for some paths, and how they share points in words.
+        planned: Plan,
+    ) -> tuple[tuple[Session, SharedUsage] | None, str]:
+        """The session for some paths with what runs take, and how paths share points in words.
 
         No session where that does not serve or pay.
 
@@ -116,11 +125,14 @@ class Sharing:
             paths: The paths.
             outputs: What the graph gives.
             cotangent: Its cotangent input.
-            targets: Paths per line.
+            lines: Paths on each line.
             evaluations: At least so many evaluations of each path are to come.
+            planned: What may be taken where no points are shared.
         """
         if cotangent is None or paths.references or not paths.batched or not paths.output_batched:
             return None, _alone("rows run one by one")
+        if planned.most < _FEWEST:
+            return None, _few(planned)
         if len(paths) * evaluations < _ENOUGH:
             return None, _alone("there are few evaluations")
         shapes = {n: [1, *x.shape[1:]] for n, (x, _) in paths.ends.items()}
@@ -141,44 +153,87 @@ class Sharing:
                 facts = model.facts
                 if facts["refused"]:
                     return None, _alone(facts["refused"])
-                saved = facts["once"] * (1 - 1 / targets) - facts["gathered"]
+                saved = facts["once"] * (1 - len(lines) / len(paths)) - facts["gathered"]
                 if saved < _WORTHWHILE:
                     return None, _alone(f"sharing points would save {max(saved, 0):.0%}")
-                if key not in self._sessions:
-                    opened = self._session(model.then("lowered"), arena=Arena.HELD)
-                    same = self._same(opened, paths, outputs, cotangent)
-                    self._sessions[key] = opened if same else None
-                if self._sessions[key] is None:
+                usage = planned.need.usage
+                copies = replace(usage, row=usage.row + facts["copied"])
+                bound = planned.instead(usage=copies)
+                if bound.most < _FEWEST:
+                    return None, _few(bound)
+                if key not in self._opened:
+                    self._opened[key] = self._open(model, paths, options, lines, bound)
+                if self._opened[key] is None:
                     return None, _alone("rows are not independent")
                 note = f"{facts['nodes']} nodes run once for all targets of a point"
-                return self._sessions[key], note
+                return self._opened[key], note
         except GaveUp:
             raise
         except IgrtError as error:
             self._failed[key] = _alone(error.message)
             return None, self._failed[key]
 
-    def _same(
-        self, shared: Session, paths: Paths, outputs: Sequence[Output], cotangent: str
-    ) -> bool:
+    def _open(
+        self,
+        model: Derived,
+        paths: Paths,
+        options: dict[str, Any],
+        lines: Sequence[Sequence[int]],
+        bound: Plan,
+    ) -> tuple[Session, SharedUsage] | None:
+        """The session and what its runs take; None where it gives something else than the whole."""
+        lowered, row = model.then("lowered"), bound.need.usage.row
+        names, cotangent = options["outputs"], options["cotangent"]
+        counts = not is_small(row)
+        session = self._session(lowered, arena=Arena.HELD, recorded=counts)
+        line = max(lines, key=len)
+        together = min(len(line), max(2, bound.fits))
+
+        def run(rows: int) -> None:
+            path = np.asarray(line[:rows])
+            feeds = paths.at_inputs(path[:1])
+            feeds |= {cotangent: paths.cotangents[path], OF_POINT: np.zeros(rows, np.int64)}
+            session.run(names, feeds)
+
+        peaks = None
+        if counts:
+            runs = [partial(run, rows) for rows in (1, together)]
+            peaks = counted(lowered, session, runs, rows=together, shapes=options["shapes"])
+        alone, several = peaks or (row, together * row)
+        same = self._same(session, paths, names, cotangent)
+        return (session, SharedUsage(alone, several, together)) if same else None
+
+    def _same(self, shared: Session, paths: Paths, names: Sequence[str], cotangent: str) -> bool:
         """Whether both graphs give the same for three cotangents at two points of a path."""
-        names, row = [o.name for o in outputs], np.array([1, 0, 1])
-        example, baseline = paths.example[0], paths.baseline[0]
-        points: dict[str, Any] = {}
+        points, row = np.zeros(2, np.int64), np.array([1, 0, 1])
+        fed = paths.at_inputs(points)
+        example, baseline = paths.example[points], paths.baseline[points]
         for name, (x, b) in paths.ends.items():
             alphas = np.array([0.4, 0.9]).reshape(2, *(1,) * (x.ndim - 1))
-            points[name] = (b[baseline] + alphas * (x[example] - b[baseline])).astype(x.dtype)
-        points |= {n: np.stack([a[example]] * 2) for n, a in paths.others.items()}
-        cotangents = {cotangent: paths.cotangents[np.array([1, 0, 0])]}
-        separate: Feeds = {n: a[row] for n, a in points.items()}
-        alone = self._whole.run(names, {**paths.shared, **separate, **cotangents})
-        together = shared.run(names, {**paths.shared, **points, **cotangents, OF_POINT: row})
-        return all(agree(t, a) for t, a in zip(together, alone, strict=True))
+            moved = b[baseline] + alphas * (x[example] - b[baseline])
+            fed[name] = moved.astype(x.dtype)
+        cotangents = paths.cotangents[np.array([1, 0, 0])]
+        feeds = {**fed, cotangent: cotangents, OF_POINT: row}
+        together = shared.run(names, feeds)
+        alone = []
+        for k, at in enumerate(row.tolist()):
+            feeds = {n: a if n in paths.shared else a[at : at + 1] for n, a in fed.items()}
+            feeds[cotangent] = cotangents[k : k + 1]
+            alone.append(self._whole.run(names, feeds, release=True))
+        rows = map(np.concatenate, zip(*alone, strict=True))
+        return all(agree(t, a) for t, a in zip(together, rows, strict=True))
 
 
-def _lines(paths: Paths) -> int:
-    """On how many lines the paths run."""
-    return len(set(zip(paths.example.tolist(), paths.baseline.tolist(), strict=True)))
+def _lines(paths: Paths) -> list[list[int]]:
+    """The paths on each line that any run on."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for path, line in enumerate(zip(paths.example.tolist(), paths.baseline.tolist(), strict=True)):
+        found.setdefault(line, []).append(path)
+    return list(found.values())
+
+
+def _few(planned: Plan) -> str:
+    return _alone(f"a run takes {planned.most} row{'s' * (planned.most > 1)}")
 
 
 def _alone(reason: str) -> str:

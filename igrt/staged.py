@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, final
 
@@ -10,19 +11,24 @@ import numpy as np
 
 from igrt.apart import rows_apart
 from igrt.derived import Derived
+from igrt.footprint import NowAndThen, is_small, rows_usage
 from igrt.kernels import KernelSet
 from igrt.parts import Parts, Staging, sizes_name
 from igrt.quadrature import Scheme
-from igrt.runtime.lane import Output
+from igrt.runtime.lane import Output, buffer_bytes
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Plan
 from igrt.runtime.session import Arena, Session
 from igrt.runtime.stream import integrate
+from igrt.runtime.usage import Usage
 from igrt.sharing import SessionMaker, Sharing
 from igrt.specs import Array, Feeds
 
 ROWS = 32
-"""Rows per run of the prologue and of the epilogue."""
+"""Most rows per run of the prologue and of the epilogue."""
+
+_PULLED = 8 + 8 + 4
+"""Bytes of what is pulled back, per feature: sums of rules, their differences, and what is fed."""
 
 _ENDS_BYTES = 256 << 20
 """Memory for what is cut at the ends of the paths in work; there are blocks where it is more."""
@@ -52,18 +58,19 @@ class Staged:
         def model(name: str) -> Derived:
             return graph.then("staged", parts=asdict(parts), name=name)
 
-        def made(name: str, arena: Arena = Arena.RELEASED) -> _Part:
+        def made(name: str, arena: Arena = Arena.RELEASED, *, recorded: bool = False) -> _Part:
             part = model(name)
-            opened = session(part.then("lowered"), arena=arena)
-            return _Part(opened, part.facts["fed"], part.facts["gives"])
+            opened = session(part.then("lowered"), arena=arena, recorded=recorded)
+            return _Part(part, opened, part.facts["fed"], part.facts["gives"])
 
-        step = made("step", Arena.HELD)
-        self.step, self._reads = step.session, step.reads
-        self._sharing = Sharing(model("step"), step.session, session)
+        self._step = made("step", Arena.HELD, recorded=True)
+        self._sharing = Sharing(model("step"), self._step.session, session)
         self._prologue = made("prologue") if parts.made else None
         self._epilogue = made("epilogue") if parts.pulled else None
         self._several = several
         self._apart: bool | None = None if several else True
+        self._lock = threading.Lock()
+        self._usage: tuple[int, Usage] | None = None
 
     def integrals(
         self,
@@ -75,7 +82,7 @@ class Staged:
         run: dict[str, Any],
         planned: Plan,
         *,
-        share: int,
+        share: bool,
     ) -> Integrals | None:
         """What the paths come to; None where the parts do not serve.
 
@@ -89,53 +96,127 @@ class Staged:
             kernels: Path and accumulation kernels.
             run: Further arguments of `Points`.
             planned: What may be taken: with the whole graph, and in all.
-            share: Most rows per run where paths share points; 0 where they may not.
+            share: Whether paths may share points.
 
         Raises:
             NonFiniteError: If what steps give is NaN or infinite.
         """
         cotangent = run["cotangent"]
-        of_step = cotangent if cotangent in self._reads else None
+        of_step = cotangent if cotangent in self._step.reads else None
         summed = []
         for name, shape in staging.rows.items():
             if shape is None:
                 return None
             summed.append(Output(name, tuple(shape), np.dtype(self._parts.types[name][0])))
-        most = self._most_paths(staging, scheme, summed, planned)
+        bound, rows = self._bound(staging, paths, scheme, summed, cotangent, planned)
+        # rows that fill the caches are worth more than what is staged
+        most = self._most_paths(staging, bound) if bound.chunk == planned.chunk else 0
         if most < 1:
             return None
         found: list[Integrals] = []
+        ends = int(2 * staging.cut_bytes * min(most, len(paths)))
+        chunk = planned.chunk
         for block, of_block in _blocks(paths, owner, most):
-            fed = self._along(block, of_block)
+            fed = self._along(block, of_block, rows)
             if fed is None:
                 return None
-            points, shared = self._sharing.points(
-                kernels, fed, summed, scheme, **run | {"cotangent": of_step, "share": share}
+            of_run = bound.instead(
+                usage=self._usage_of(fed, summed, of_step, bound),
+                buffers=buffer_bytes(fed),
+                beside=bound.need.beside + ends,
+            ).with_rows(chunk)
+            points, taken, shared = self._sharing.points(
+                kernels, fed, summed, scheme, of_run, share=share, **run | {"cotangent": of_step}
             )
             pullback = None
             if self._epilogue is not None:
                 pullback = _Pullback(
-                    self._epilogue, block, summed, self._parts.gradients, cotangent, self._several
+                    self._epilogue,
+                    block,
+                    summed,
+                    self._parts.gradients,
+                    cotangent,
+                    rows["epilogue"],
                 )
             names, keep_bytes = list(block.inputs), planned.keep_bytes
             done = integrate(points, names, scheme, keep_bytes=keep_bytes, pullback=pullback)
-            found.append(replace(done, shared=shared))
-            run = run | {"chunk": points.chunk}
+            found.append(replace(done, shared=shared, plan=taken))
+            chunk = min(chunk, points.chunk)
         return Integrals.joined(found)
 
-    def _most_paths(
-        self, staging: Staging, scheme: Scheme, summed: Sequence[Output], planned: Plan
-    ) -> int:
-        """Paths whose ends at the cut fit into what the plan for the whole graph leaves."""
-        room = planned.budget - planned.limit - planned.chunk * 3 * staging.cut_bytes
-        sums = 8 * scheme.rules * sum(o.size for o in summed)
-        if self._epilogue is not None and sums > planned.keep_bytes:
-            room -= sums
+    def _bound(
+        self,
+        staging: Staging,
+        paths: Paths,
+        scheme: Scheme,
+        summed: Sequence[Output],
+        cotangent: str,
+        planned: Plan,
+    ) -> tuple[Plan, dict[str, int]]:
+        """What is taken at most, beside the ends of paths at the cut; rows per run of the parts."""
+        lead = (1,) if paths.batched else ()
+        shapes = {n: (*lead, *a.shape[1:]) for n, a in {**paths.inputs, **paths.others}.items()}
+        shapes |= {n: a.shape for n, a in paths.shared.items()}
+        pulled = {o.name: (*lead, *o.shape) for o in summed}
+        pulled[cotangent] = ((1,) if paths.output_batched else ()) + paths.cotangents.shape[1:]
+        features, room = sum(o.size for o in summed), planned.budget - planned.limit
+        # at the ends of a path, and on the sums of one rule or of the difference of two
+        ends = max(len(a) for at in (paths.inputs, paths.baselines) for a in at.values())
+        counts = {"prologue": ends, "epilogue": len(paths) * min(2, scheme.rules)}
+        rows, taken = {}, {}
+        for name, part in (("prologue", self._prologue), ("epilogue", self._epilogue)):
+            if part is not None:
+                most, each = part.rows_at_once(shapes | pulled, room)
+                rows[name] = most if self._several else 1
+                taken[name] = min(rows[name], counts[name]) * each
+        if self._epilogue is not None:
+            taken["epilogue"] += min(rows["epilogue"], counts["epilogue"]) * _PULLED * features
+        sums = 8 * scheme.rules * features
+        bound = replace(planned, keep_bytes=max(planned.keep_bytes, sums)).instead(
+            buffers=planned.need.buffers + int(3 * staging.cut_bytes),
+            beside=planned.need.beside + max(taken.values(), default=0),
+        )
+        return bound, rows
+
+    def _most_paths(self, staging: Staging, bound: Plan) -> int:
+        """Paths whose ends at the cut fit into what the plan leaves."""
+        room = bound.budget - bound.limit
         return int(min(room, _ENDS_BYTES) // max(2 * staging.cut_bytes, 1))
 
-    def _along(self, paths: Paths, owner: Array) -> Paths | None:
-        """The same paths as the steps see them."""
-        parts, reads = self._parts, self._reads
+    def _usage_of(
+        self, fed: Paths, summed: Sequence[Output], cotangent: str | None, bound: Plan
+    ) -> Usage:
+        """What a run of the step takes; as much as the whole graph where nobody counts."""
+        session, whole = self._step.session, bound.need.usage
+        lead = (1,) if fed.batched else ()
+        shapes = {n: [*lead, *x.shape[1:]] for n, (x, _) in fed.ends.items()}
+        shapes |= {n: [*lead, *a.shape[1:]] for n, a in fed.others.items()}
+        shapes |= {n: list(a.shape) for n, a in fed.shared.items()}
+
+        def run(rows: int) -> None:
+            path = np.zeros(rows, np.int64)
+            feeds = fed.at_inputs(path)
+            if cotangent is not None:
+                feeds[cotangent] = fed.cotangents_of(path)
+            session.run([o.name for o in summed], feeds)
+
+        with self._lock:
+            if is_small(whole.row):
+                session.peaks()
+            elif self._usage is None:
+                rows = (1, 2) if bound.chunk > 1 else (1,)
+                usage = rows_usage(self._step.model, session, run, rows, whole, shapes=shapes)
+                self._usage = whole.row, usage
+            if self._usage is None:
+                return whole
+            # counting is over: another size takes more or less in proportion
+            before, usage = self._usage
+            scale = whole.row / before
+            return Usage(int(scale * usage.row), int(scale * usage.fixed))
+
+    def _along(self, paths: Paths, owner: Array, rows: Mapping[str, int]) -> Paths | None:
+        """The same paths as the steps see them; `rows` go into a run of each part."""
+        parts, reads = self._parts, self._step.reads
         of_owner = {n: a[owner] for n, a in paths.others.items()}
         ends = {**paths.inputs, **paths.others}, {**paths.baselines, **of_owner}
         at_x, at_b = (dict(e) for e in ends)
@@ -149,7 +230,7 @@ class Staged:
                 return None
             whole = [*parts.common, *map(sizes_name, parts.sized)]
             for at in (at_x, at_b):
-                made, common = self._prologue.rows(at, paths, whole, several=self._several)
+                made, common = self._prologue.rows(at, paths, whole, rows["prologue"])
                 at |= made
             if not all(_same_infinities(at_x[n], at_b[n], owner) for n in parts.moving):
                 return None
@@ -189,8 +270,15 @@ def _blocks(paths: Paths, owner: Array, most: int) -> Iterator[tuple[Paths, Arra
 class _Part:
     """A prologue or an epilogue, run on rows."""
 
-    def __init__(self, session: Session, reads: Sequence[str], outputs: Sequence[str]) -> None:
-        self.session, self.reads, self._outputs = session, frozenset(reads), list(outputs)
+    def __init__(
+        self, model: Derived, session: Session, reads: Sequence[str], outputs: Sequence[str]
+    ) -> None:
+        self.model, self.session, self._sizes = model, session, NowAndThen(model)
+        self.reads, self._outputs = frozenset(reads), list(outputs)
+
+    def rows_at_once(self, shapes: Mapping[str, tuple[int, ...]], room: int) -> tuple[int, int]:
+        """Rows per run, and what each takes; see `NowAndThen`."""
+        return self._sizes.rows({n: s for n, s in shapes.items() if n in self.reads}, room)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All outputs; what is not read is not fed."""
@@ -198,10 +286,13 @@ class _Part:
         return dict(zip(self._outputs, made, strict=True))
 
     def rows(
-        self, feeds: Feeds, paths: Paths, whole: Sequence[str], *, several: bool
+        self, feeds: Feeds, paths: Paths, whole: Sequence[str], step: int
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Outputs with a row for each row of what is fed, and those that all rows share."""
-        count, step = len(next(iter(feeds.values()))), ROWS if several else 1
+        """Outputs with a row for each row of what is fed, and those that all rows share.
+
+        So many rows go into a run as `step` says.
+        """
+        count = len(next(iter(feeds.values())))
         parts = []
         for start in range(0, count, step):
             at: slice | int = slice(start, start + step) if paths.batched else start
@@ -230,13 +321,13 @@ class _Pullback:
         summed: Sequence[Output],
         gradients: Sequence[str],
         cotangent: str,
-        several: bool,
+        rows: int,
     ) -> None:
         self._epilogue, self._paths, self._summed = epilogue, paths, summed
-        self._gradients, self._cotangent, self._several = gradients, cotangent, several
+        self._gradients, self._cotangent, self._rows = gradients, cotangent, rows
 
     def __call__(self, path: Array, sums: Sequence[Array]) -> list[Array]:
-        shape, step = sums[0].shape[:2], ROWS if self._several else 1
+        shape, step = sums[0].shape[:2], self._rows
         path = np.repeat(path, shape[1])
         rows = [s.reshape(len(path), -1) for s in sums]
         parts = [slice(k, k + step) for k in range(0, len(path), step)]

@@ -35,8 +35,11 @@ ALLOWED = {
     "runtime": {"cache", "quadrature", "kernels"},
     "feeds": {"rows"},
     "apart": {"runtime"},
-    "sharing": {"apart", "derived", "kernels", "parts", "quadrature", "runtime"},
-    "staged": {"apart", "derived", "kernels", "parts", "quadrature", "runtime", "sharing"},
+    "sharing": {"apart", "derived", "footprint", "kernels", "parts", "quadrature", "runtime"},
+    "staged": {
+        *("apart", "derived", "footprint", "kernels", "parts", "quadrature", "runtime"),
+        "sharing",
+    },
     "subject": {"derived"},
     "gradient": {"derived", "runtime"},
     "footprint": {"derived", "gradient", "runtime", "stage"},

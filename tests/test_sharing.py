@@ -62,7 +62,7 @@ def test_targets_together_are_what_they_are_alone(proto, options):
     ("options", "words"),
     [
         ({"target": "top3", "n_steps": 2}, "few evaluations"),
-        ({"target": "[:]", "n_steps": 24, "internal_batch_size": 1}, "a run takes one row"),
+        ({"target": "[:]", "n_steps": 24, "internal_batch_size": 1}, "a run takes 1 row"),
         ({"target": 0}, None),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,6 +49,12 @@ def available_memory(*, plenty: int | None = None) -> int:
     left = _read()
     _last = now, left
     return left
+
+
+def give_back() -> None:
+    """Have glibc give back what is free in the middle of its heap; others do so by themselves."""
+    with suppress(OSError, TypeError, AttributeError):  # another C library, or Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _read() -> int:
@@ -129,4 +137,4 @@ def _physical() -> int:
         return _UNKNOWN
 
 
-__all__ = ["available_memory"]
+__all__ = ["available_memory", "give_back"]

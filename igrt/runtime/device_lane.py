@@ -73,6 +73,11 @@ class DeviceLane:
         self._held: tuple[list[int], int] | None = None
         self._found: list[Array] | None = None
 
+    @property
+    def distinct(self) -> int:
+        """Points in the last run: no two rows share one."""
+        return self._count
+
     def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
         """Bring points into the buffers."""
         device, self._count = self.device, len(path)

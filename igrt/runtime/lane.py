@@ -50,6 +50,11 @@ class Lane(Protocol):
         """Most points per run."""
         ...
 
+    @property
+    def distinct(self) -> int:
+        """Points in the last run without those that are there already, where rows share them."""
+        ...
+
     def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
         """Bring points into the buffers.
 
@@ -106,6 +111,7 @@ class HostLane:
         rows: Most points per run.
         of_point: Input of the model that says which row each cotangent belongs to; None where each
             has a row of its own.
+        release: Whether the first run of each size gives all memory back that the model took.
 
     Raises:
         OutOfMemory: If memory does not suffice for the buffers.
@@ -121,8 +127,10 @@ class HostLane:
         cotangent: str | None,
         rows: int,
         of_point: str | None = None,
+        release: bool = False,
     ) -> None:
         self._session, self._kernels, self._paths = session, kernels, paths
+        self._release = release
         self._outputs, self._cotangent, self._of_point = outputs, cotangent, of_point
         self.rows = rows
         self._ends = {
@@ -141,7 +149,8 @@ class HostLane:
             ) from None
         self._path, self._example = np.full(rows, -1), np.full(rows, -1)
         self._baseline = np.full(rows, -1)
-        self._count = self._points = 0
+        self._count = self.distinct = 0
+        """Points in the last run, and how many of them differ, where rows share them."""
         self._found: list[Array] = []
         self._runs: dict[tuple[int, int], Callable[[], None] | None] = {}
         self._seen: set[tuple[int, int]] = set()
@@ -150,7 +159,7 @@ class HostLane:
     def fill(self, path: Array, baseline: Array, alphas: Array) -> None:
         """Bring points into the buffers."""
         paths, count = self._paths, len(path)
-        self._count = self._points = count
+        self._count = self.distinct = count
         example = paths.example[path]
         # what does not move along a path is there already where the row had the same path before
         new = np.flatnonzero(path != self._path[:count])
@@ -160,7 +169,7 @@ class HostLane:
         if self._of_point is not None:
             first, self._row[:count] = _distinct(example, baseline, alphas)
             example, baseline, alphas = example[first], baseline[first], alphas[first]
-            self._points = count = len(first)
+            self.distinct = count = len(first)
         slots = self._table.slots(example, baseline)
         for name, (x, b) in self._table.ends.items():
             points = self._buffers[name][:count].reshape(count, -1)
@@ -194,7 +203,7 @@ class HostLane:
                 self._found = [self._made[o.name][:count].reshape(count, -1) for o in self._outputs]
                 return
         names = [o.name for o in self._outputs]
-        found = self._session.run(names, feeds)
+        found = self._session.run(names, feeds, release=self._release)
         self._found = [_flat(o, a, count) for o, a in zip(self._outputs, found, strict=True)]
 
     def read(self) -> list[Array]:
@@ -219,7 +228,7 @@ class HostLane:
         for name, buffer in self._buffers.items():
             own = name == self._cotangent
             batched = self._paths.output_batched if own else self._paths.batched
-            feeds[name] = self._view(buffer, self._count if own else self._points, batched)
+            feeds[name] = self._view(buffer, self._count if own else self.distinct, batched)
         if self._of_point is not None:
             feeds[self._of_point] = self._row[: self._count]
         return feeds
@@ -233,7 +242,7 @@ class HostLane:
 
     def _bound(self, feeds: Feeds) -> Callable[[], None] | None:
         """The run of so many points in place; only for their second time does that pay."""
-        count = self._count, self._points
+        count = self._count, self.distinct
         if count not in self._seen:
             self._seen.add(count)
             return None

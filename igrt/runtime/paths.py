@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 
+from igrt.runtime.plan import Plan
 from igrt.specs import Array
 
 
@@ -62,6 +63,20 @@ class Paths:
         """Bytes of all inputs and baselines."""
         return sum(x.nbytes + b.nbytes for x, b in self.ends.values())
 
+    def at_inputs(self, path: Array) -> dict[str, Array]:
+        """What the model is fed with at the inputs of some paths, beside cotangents and references.
+
+        Args:
+            path: The paths, [rows] int64; a single one where inputs have no batch axis.
+        """
+        example = self.example[path] if self.batched else self.example[path[0]]
+        own = {**{n: x for n, (x, _) in self.ends.items()}, **self.others}
+        return {**self.shared, **{n: a[example] for n, a in own.items()}}
+
+    def cotangents_of(self, path: Array) -> Array:
+        """The cotangents that go in for some paths; of the first, where outputs have no rows."""
+        return self.cotangents[path if self.output_batched else path[0]]
+
     def flat_ends(self, name: str, path: int) -> tuple[Array, Array]:
         """Input and baseline of a path, [features] each."""
         x, b = self.inputs[name][self.example[path]], self.baselines[name][self.baseline[path]]
@@ -92,6 +107,8 @@ class Integrals:
         interactions: What pairs of features come to, [paths, features of the tensor, all features]
             float64 by name; empty where nobody asked.
         shared: How paths on the same line share points, in words; empty where no two are.
+        points: Most points in a run; None where nobody counted.
+        plan: What the runs may take, where they are of another graph than the whole one.
     """
 
     values: dict[str, Array]
@@ -101,6 +118,8 @@ class Integrals:
     kept: int | None = None
     interactions: dict[str, Array] = field(default_factory=dict)
     shared: str = ""
+    points: int | None = None
+    plan: Plan | None = None
 
     @property
     def features(self) -> int:
@@ -131,6 +150,8 @@ class Integrals:
             blocks[-1].chunk,
             max(b.kept or 0 for b in blocks),
             shared=blocks[-1].shared,
+            points=max(b.points or 0 for b in blocks),
+            plan=blocks[0].plan,
         )
 
     def store(

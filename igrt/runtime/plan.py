@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from igrt.errors import InputError
 from igrt.runtime.available import available_memory
+from igrt.runtime.usage import Usage
 
 log = logging.getLogger("igrt")
 
@@ -23,7 +24,7 @@ _MOST_ROWS = 256
 _SLACK = 1.0625
 """Memory of a run over that of its tensors: some lies free between them (benchmarks/memory.py)."""
 
-_BESIDE = 6 << 20
+BESIDE = 6 << 20
 """Bytes beside everything that is counted: stacks, onnxruntime's own work space, its profile."""
 
 _KEEP_MOST = 512 << 20
@@ -57,26 +58,35 @@ class Need:
     """What an explanation needs, in bytes.
 
     Args:
-        row: For each row of a run: what the model holds at its peak, and the buffers.
-        fixed: Whatever the number of rows.
+        usage: For what the model holds at its peak.
+        buffers: For the buffers of each row of a run.
+        beside: For ends of paths and results, whatever the number of rows.
         keep: For what is known of the paths.
+        before: For the model alone, which has run, and has given that back, before anything else.
         most_rows: Rows per run that the model allows; None for any number.
     """
 
-    row: int
-    fixed: int
+    usage: Usage
+    buffers: int
+    beside: int
     keep: Keeping
+    before: int = 0
     most_rows: int | None = None
 
     @property
     def row_bytes(self) -> int:
-        """Memory of a row."""
-        return max(1, int(_SLACK * self.row))
+        """Memory of a row with a point of its own."""
+        return max(1, int(_SLACK * (self.usage.row + self.usage.point + self.buffers)))
+
+    @property
+    def point_bytes(self) -> int:
+        """What of that a row does without that has no point of its own."""
+        return int(_SLACK * self.usage.point)
 
     @property
     def fixed_bytes(self) -> int:
         """Memory whatever the number of rows."""
-        return int(_SLACK * self.fixed) + _BESIDE
+        return int(_SLACK * (self.usage.fixed + self.beside)) + BESIDE
 
     @property
     def least(self) -> int:
@@ -96,51 +106,75 @@ class Plan:
     """What an explanation takes beside the loaded model.
 
     Args:
+        need: What it needs.
         chunk: Rows per run.
-        row_bytes: Bytes of a row while it runs, its buffers included.
-        fixed_bytes: Bytes whatever the number of rows.
         keep_bytes: Bytes for sums, or gradients kept, of the paths in work.
         budget: Bytes that all of this may take.
     """
 
+    need: Need
     chunk: int
-    row_bytes: int
-    fixed_bytes: int
     keep_bytes: int
     budget: int
     chosen: bool = field(default=False, compare=False)
     """Whether the user or the model wants this number of rows."""
 
     @property
+    def fits(self) -> int:
+        """Rows per run that the budget has room for."""
+        return (self.budget - self.need.fixed_bytes - self.keep_bytes) // self.need.row_bytes
+
+    @property
     def most(self) -> int:
-        """Rows per run that there is room for."""
-        spare = 0 if self.chosen else max(0, self.budget - self.limit)
-        return self.chunk + spare // self.row_bytes
+        """Rows per run that there may be."""
+        return self.chunk if self.chosen else max(self.chunk, self.fits)
 
     @property
     def limit(self) -> int:
         """Bytes at the most: fixed + chunk · row + keep."""
         return self.peak(self.keep_bytes)
 
-    def peak(self, kept: int) -> int:
-        """Bytes with so many for sums or gradients: fixed + chunk · row + kept."""
-        return self.fixed_bytes + self.chunk * self.row_bytes + kept
+    def peak(self, kept: int, points: int | None = None) -> int:
+        """Bytes with so many for sums or gradients: fixed + chunk · row + kept.
 
-    def facts(self, kept: int | None = None) -> dict[str, Any]:
+        Args:
+            kept: Bytes of the sums or gradients.
+            points: Points in a run, at the most; a row may share one. None for one per row.
+        """
+        shared = 0 if points is None else self.chunk - points
+        rows = self.chunk * self.need.row_bytes - shared * self.need.point_bytes
+        return max(self.need.fixed_bytes + rows + kept, self.need.before + BESIDE)
+
+    def instead(self, **changes: Any) -> Plan:
+        """The plan for a graph that needs something else: no more rows than there is room for.
+
+        Args:
+            changes: Fields of `Need`.
+        """
+        found = replace(self, need=replace(self.need, **changes))
+        # a number of rows that is beyond the budget is the user's own
+        return found if self.limit > self.budget else found.with_rows(self.chunk)
+
+    def with_rows(self, rows: int) -> Plan:
+        """The same with so many rows per run, or as many as there is room for."""
+        return replace(self, chunk=max(1, min(rows, self.fits)))
+
+    def facts(self, kept: int | None = None, points: int | None = None) -> dict[str, Any]:
         """All of it by name.
 
         Args:
             kept: Bytes that sums or gradients came to; None for all that they may take. An adaptive
                 rule keeps as many gradients as it needs, which nobody knows beforehand.
+            points: Points in a run, as in `peak`.
         """
         return {
             "chunk": self.chunk,
-            "row_bytes": self.row_bytes,
-            "fixed_bytes": self.fixed_bytes,
+            "row_bytes": self.need.row_bytes,
+            "fixed_bytes": self.need.fixed_bytes,
             "keep_bytes": self.keep_bytes,
             "budget": self.budget,
             "limit": self.limit,
-            "peak": self.peak(self.keep_bytes if kept is None else kept),
+            "peak": self.peak(self.keep_bytes if kept is None else kept, points),
         }
 
 
@@ -186,7 +220,7 @@ def plan(
     chunk = min(chunk, need.most_rows or chunk)
     kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - chunk * row))
     chosen = internal_batch_size is not None or need.most_rows is not None
-    return Plan(chunk, row, need.fixed_bytes, kept, budget, chosen)
+    return Plan(need, chunk, kept, budget, chosen)
 
 
 def require_room(need: Need, memory: int | None) -> None:
@@ -238,6 +272,7 @@ def in_words(count: int) -> str:
 
 
 __all__ = [
+    "BESIDE",
     "ONE_CHUNK",
     "Keeping",
     "Need",

@@ -11,6 +11,7 @@ from igrt.errors import OutOfMemory
 from igrt.kernels import KernelSet
 from igrt.runtime.lane import HostLane, Lane, LaneMaker, Output
 from igrt.runtime.paths import Paths
+from igrt.runtime.plan import BESIDE
 from igrt.runtime.session import Session
 from igrt.runtime.unbounded import refuse_unbounded
 from igrt.runtime.watch import Watch
@@ -52,7 +53,10 @@ class Points:
         self.watch, self._lanes, self._of_point = watch, lanes, of_point
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
+        self.most = 0
+        """Most points in a run so far; those that rows share count once."""
         self._open: Lane | None = None
+        self._short, self._proven = False, 0
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
         """Path of each point of the last run, and its position."""
 
@@ -77,7 +81,7 @@ class Points:
             except OutOfMemory:
                 if self.chunk == 1:
                     raise
-                self.chunk //= 2
+                self._halve(self.chunk)
         return self._open
 
     def _new_lane(self) -> Lane:
@@ -85,7 +89,7 @@ class Points:
         lane = None if self._lanes is None else self._lanes(self.paths, self.outputs, **options)
         if lane is not None:
             return lane
-        options["of_point"] = self._of_point
+        options |= {"of_point": self._of_point, "release": self._short}
         return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
     def step(self, path: Array, baseline: Array, alphas: Array) -> int:
@@ -110,14 +114,35 @@ class Points:
             try:
                 lane.fill(path[:count], baseline[:count], alphas[:count])
                 lane.run()
+                self._leave_room(count)
             except OutOfMemory:
                 if count == 1:
                     raise
                 del lane  # its buffers go before others come
-                self.chunk, self._open = max(1, count // 2), None
+                self._halve(count)
                 continue
             self.path, self._alphas = path[:count], alphas[:count]
+            self.most = max(self.most, lane.distinct)
             return count
+
+    def _halve(self, count: int) -> None:
+        """Go on with half of so many points per run, without what the runs so far have left."""
+        self.chunk, self._open = max(1, count // 2), None
+        self._short, self._proven = True, 0
+
+    def _leave_room(self, count: int) -> None:
+        """Make sure that a run of more points than before leaves memory to work with its outputs.
+
+        Raises:
+            OutOfMemory: If it does not.
+        """
+        if count <= max(1, self._proven):
+            return
+        try:
+            np.empty(BESIDE, np.uint8)
+        except MemoryError:
+            raise OutOfMemory("out of memory beside the model") from None
+        self._proven = count
 
     def run(self, path: Array, baseline: Array, alphas: Array) -> Iterator[tuple[slice, Lane]]:
         """Evaluate the model at all of some points: which of them are in the lane now.

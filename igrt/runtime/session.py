@@ -15,6 +15,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from igrt.errors import InputError, ProviderError, did_you_mean
+from igrt.runtime.available import give_back
 from igrt.runtime.clock import timed
 from igrt.runtime.ort import onnxruntime, translated
 from igrt.runtime.providers import Cuda
@@ -43,6 +44,9 @@ _SPIN = "20"
 about ten milliseconds, keeps cores busy between runs and takes them from others
 (docs/guides/embedding.md)."""
 
+_SHRINK = {"memory.enable_memory_arena_shrinkage": "cpu:0"}
+"""Run option with which the arena of the host gives back what it has free."""
+
 
 class Arena(Enum):
     """How onnxruntime comes by the memory of a run on the CPU (docs/performance.md)."""
@@ -64,8 +68,8 @@ class Session(Protocol):
         """The execution provider that really runs the model."""
         ...
 
-    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
-        """The named outputs for the given inputs."""
+    def run(self, outputs: Sequence[str], feeds: Feeds, *, release: bool = False) -> list[Array]:
+        """The named outputs for the given inputs; whether to give all memory back behind them."""
         ...
 
     def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:
@@ -118,7 +122,7 @@ class OrtSession:
         self._apart = {} if self.no_graph else {"gpu_graph_id": "-1"}
         self._entries: dict[str, str] = {}
         if arena is Arena.RELEASED and self.provider == "CPUExecutionProvider":
-            self._entries["memory.enable_memory_arena_shrinkage"] = "cpu:0"
+            self._entries |= _SHRINK
 
     @property
     def provider(self) -> str:
@@ -137,8 +141,13 @@ class OrtSession:
             counts[part.ep_name] += len(part.get_nodes())
         return dict(counts)
 
-    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[Array]:
+    def run(self, outputs: Sequence[str], feeds: Feeds, *, release: bool = False) -> list[Array]:
         """The named outputs for the given inputs.
+
+        Args:
+            outputs: Names of the outputs.
+            feeds: Arrays by input.
+            release: Whether to give all memory back, whatever the arena of the session.
 
         Raises:
             OutOfMemory: If memory does not suffice.
@@ -146,9 +155,11 @@ class OrtSession:
         """
         # a row of a vector is a NumPy scalar, which onnxruntime refuses
         arrays = {n: np.asarray(a) for n, a in feeds.items()}
-        made = _guarded(
-            self._session.run, list(outputs), arrays, entries=self._apart | self._entries
-        )
+        shrinks = release and self.provider == "CPUExecutionProvider"
+        entries = _SHRINK if shrinks else self._entries
+        made = _guarded(self._session.run, list(outputs), arrays, entries=self._apart | entries)
+        if shrinks:
+            give_back()
         return [np.asarray(a) for a in made]
 
     def bind(self, feeds: Feeds, made: Mapping[str, Array]) -> Callable[[], None] | None:

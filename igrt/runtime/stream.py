@@ -76,7 +76,7 @@ def integrate(
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)
-    return replace(found, chunk=points.chunk, kept=ledger.held)
+    return replace(found, chunk=points.chunk, kept=ledger.held, points=points.most)
 
 
 class _Queue:

@@ -27,21 +27,51 @@ _COUNTS = [
 @final
 @dataclass(frozen=True)
 class Usage:
-    """Bytes that a run takes beside the weights: fixed + rows · row.
+    """Bytes that a run takes beside the weights: fixed + rows · row + points · point.
 
     Args:
         row: Bytes of a row.
         fixed: Bytes whatever the number of rows.
+        point: Bytes of a point, where rows may share one (`igrt.stage.several`).
     """
 
     row: int
     fixed: int
+    point: int = 0
 
     @staticmethod
     def between(one: int, two: int) -> Usage:
         """The line through what one row takes, and two."""
         row = max(0, two - one)
         return Usage(row, max(0, one - row))
+
+
+@final
+@dataclass(frozen=True)
+class SharedUsage:
+    """What runs take whose rows share points, by a row with a point of its own and some of one.
+
+    Args:
+        alone: Bytes of one row at one point.
+        together: Bytes of some rows at one point.
+        rows: How many these are.
+    """
+
+    alone: int
+    together: int
+    rows: int
+
+    def of(self, most: int) -> Usage:
+        """What no run exceeds with so many rows per point, at the most.
+
+        At any moment of a run tensors take so much per row and so much per point, and the most of a
+        sum is no more than the sum of the most: runs are put together of those that were counted.
+        """
+        if most > self.rows:
+            row = -(-self.together // self.rows)
+        else:
+            row = -(-max(0, self.together - self.alone) // max(1, self.rows - 1))
+        return Usage(row, 0, max(0, self.alone - row))
 
 
 @final
@@ -96,4 +126,4 @@ def peaks(profile: Iterable[str]) -> list[int]:
     return most
 
 
-__all__ = ["Recorder", "Usage", "peaks"]
+__all__ = ["Recorder", "SharedUsage", "Usage", "peaks"]

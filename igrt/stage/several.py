@@ -110,7 +110,12 @@ class Several:
         of = self.of
         whole = sum(of.cost(of.graph.nodes[i]) for i in self.live)
         once = sum(of.cost(of.graph.nodes[i]) for i in self.once)
-        return once / whole, sum(COPIED * of.bytes(n) for n in self.gathered) / whole
+        return once / whole, COPIED * self.copied / whole
+
+    @cached_property
+    def copied(self) -> int:
+        """Bytes of what is gathered, per cotangent."""
+        return int(sum(self.of.bytes(n) for n in self.gathered))
 
     @property
     def model(self) -> onnx.ModelProto:
