@@ -314,7 +314,7 @@ class Explainer:
                 tolerance=tolerance,
                 baselines=described(baselines),
                 chunk=done.integrals.chunk,
-                plan=done.plan.facts(done.integrals.kept, done.integrals.points),
+                plan=done.taken,
                 batching=engine.note,
                 **done.facts,
                 **soft,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, final
 
@@ -68,10 +69,13 @@ class Footprint:
         shapes = self._graph.shapes(paths)
         beside = keeping.result_bytes + paths.end_bytes + _OF_SCORES * paths.cotangents.nbytes
 
+        # written in place once the first run has had room for them of its own
+        gradients = sum(x[0].nbytes for x in paths.inputs.values())
+
         def need(usage: Usage) -> Need:
             return Need(
                 usage=usage,
-                buffers=buffer_bytes(paths),
+                buffers=buffer_bytes(paths) + gradients,
                 beside=beside,
                 keep=keeping,
                 before=before,
@@ -131,16 +135,20 @@ def rows_usage(
         otherwise: What it takes where nobody can count.
         key: What the count depends on beside the graph: JSON values.
     """
-    peaks = counted(model, session, [partial(run, r) for r in rows], rows=list(rows), **key)
-    if peaks is None:
+    found = counted(model, session, [partial(run, r) for r in rows], rows=list(rows), **key)
+    if found is None:
         return otherwise
-    return Usage.between(*peaks) if len(peaks) > 1 else Usage(peaks[0], 0)
+    peaks, left = found
+    usage = Usage.between(*peaks) if len(peaks) > 1 else Usage(peaks[0], 0)
+    return replace(usage, fixed=usage.fixed + left)
 
 
 def counted(
     model: Derived, session: Session, runs: Sequence[Callable[[], object]], **key: Any
-) -> list[int] | None:
-    """Most bytes that each of some runs holds beside the weights; None where nobody can count.
+) -> tuple[list[int], int] | None:
+    """Most bytes that each of some runs holds beside the weights, and what counting them takes.
+
+    None where nobody can count.
 
     Args:
         model: The graph.
@@ -149,15 +157,15 @@ def counted(
         key: What the count depends on beside the graph: JSON values.
     """
 
-    def count() -> list[int] | None:
+    def count() -> list[Any] | None:
         for run in runs:
             run()
-        peaks = session.peaks()
-        return peaks if len(peaks) == len(runs) else None
+        peaks, left = session.peaks()
+        return [peaks, left] if len(peaks) == len(runs) else None
 
-    found: list[int] | None = model.fact("usage", count, provider=session.provider, **key)
+    found = model.fact("usage", count, provider=session.provider, **key)
     session.peaks()
-    return found
+    return None if found is None else (found[0], found[1])
 
 
 @final

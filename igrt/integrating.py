@@ -86,6 +86,12 @@ class Done:
     facts: dict[str, Any]
     plan: Plan
 
+    @property
+    def taken(self) -> dict[str, Any]:
+        """The plan by name, with the peak by what was kept and run in the end."""
+        found = self.integrals
+        return self.plan.facts(found.kept, found.rows, found.points)
+
 
 @final
 class Integrator:

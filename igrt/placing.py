@@ -16,9 +16,11 @@ from igrt.baselines import Background, of_any_example
 from igrt.engine import Engine
 from igrt.errors import GaveUp, IgrtError, InputError
 from igrt.feeds import example_feeds
+from igrt.footprint import NowAndThen
 from igrt.opening import open_engine
 from igrt.placed import Ends, Placed, probes
 from igrt.rows import Batching, NotRows, batching
+from igrt.runtime.plan import BESIDE
 from igrt.runtime.session import Session
 from igrt.sessions import Sessions
 from igrt.specs import Array, Feeds
@@ -268,13 +270,27 @@ class Placing:
         prologue, names = self.up_to_inner(), self._subject.inner
         rows = len(next(iter(feeds.values())))
         single = layout.fixed or not layout.batched or apart
+        step = 1 if single or rows == 1 else self._rows_at_once(feeds, layout)
         found: list[list[Array]] = []
-        for part in [slice(r, r + 1) for r in range(rows)] if single else [slice(None)]:
+        for part in [slice(r, r + step) for r in range(0, rows, step)]:
             at = {n: a[part] if n in layout.inputs else a[0] for n, a in feeds.items()}
             made = prologue.run(names, at)
             whole = [not layout.batched or (apart and m.shape[:1] != (1,)) for m in made]
             found.append([m[np.newaxis] if w else m for m, w in zip(made, whole, strict=True)])
         return {n: np.concatenate([f[i] for f in found]) for i, n in enumerate(names)}
+
+    def _rows_at_once(self, feeds: Feeds, layout: Batching) -> int:
+        """Rows of a run up to the inner tensors: all of them, but for a budget."""
+        memory = self._sessions.resources.memory
+        rows = len(next(iter(feeds.values())))
+        if memory is None:
+            return rows
+        self.up_to_inner()
+        shapes = {
+            n: (1, *a.shape[1:]) if n in layout.inputs else a.shape[1:] for n, a in feeds.items()
+        }
+        taken = sum(a.nbytes for a in feeds.values())
+        return min(rows, self._alone.rows(shapes, memory - BESIDE - taken)[0])
 
     def up_to_inner(self) -> Session:
         """A session of the model from its inputs to the inner tensors."""
@@ -282,7 +298,7 @@ class Placing:
         with self._lock:
             if self._prologue is None:
                 part = asked.normal.then("pruned", outputs=asked.inner)
-                self._prologue = self._sessions.open(part)
+                self._prologue, self._alone = self._sessions.open(part), NowAndThen(part)
             return self._prologue
 
 

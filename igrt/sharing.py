@@ -195,13 +195,13 @@ class Sharing:
             feeds |= {cotangent: paths.cotangents[path], OF_POINT: np.zeros(rows, np.int64)}
             session.run(names, feeds)
 
-        peaks = None
+        found = None
         if counts:
             runs = [partial(run, rows) for rows in (1, together)]
-            peaks = counted(lowered, session, runs, rows=together, shapes=options["shapes"])
-        alone, several = peaks or (row, together * row)
+            found = counted(lowered, session, runs, rows=together, shapes=options["shapes"])
+        (alone, several), left = found or ([row, together * row], 0)
         same = self._same(session, paths, names, cotangent)
-        return (session, SharedUsage(alone, several, together)) if same else None
+        return (session, SharedUsage(alone, several, together, left)) if same else None
 
     def _same(self, shared: Session, paths: Paths, names: Sequence[str], cotangent: str) -> bool:
         """Whether both graphs give the same for three cotangents at two points of a path."""

@@ -15,6 +15,7 @@ from igrt.footprint import NowAndThen, is_small, rows_usage
 from igrt.kernels import KernelSet
 from igrt.parts import Parts, Staging, sizes_name
 from igrt.quadrature import Scheme
+from igrt.runtime.available import give_back
 from igrt.runtime.lane import Output, buffer_bytes
 from igrt.runtime.paths import Integrals, Paths
 from igrt.runtime.plan import Plan
@@ -28,7 +29,11 @@ ROWS = 32
 """Most rows per run of the prologue and of the epilogue."""
 
 _PULLED = 8 + 8 + 4
-"""Bytes of what is pulled back, per feature: sums of rules, their differences, and what is fed."""
+"""Bytes of what is pulled back of a path, per feature and rule: the sums, their differences, and
+what is fed."""
+
+_WORTH_GIVING_BACK = 1 << 20
+"""Bytes at the cut from which on what the prologue has left is given back, before steps begin."""
 
 _ENDS_BYTES = 256 << 20
 """Memory for what is cut at the ends of the paths in work; there are blocks where it is more."""
@@ -122,7 +127,7 @@ class Staged:
                 return None
             of_run = bound.instead(
                 usage=self._usage_of(fed, summed, of_step, bound),
-                buffers=buffer_bytes(fed),
+                buffers=buffer_bytes(fed) + sum(o.size * o.dtype.itemsize for o in summed),
                 beside=bound.need.beside + ends,
             ).with_rows(chunk)
             points, taken, shared = self._sharing.points(
@@ -170,7 +175,7 @@ class Staged:
                 rows[name] = most if self._several else 1
                 taken[name] = min(rows[name], counts[name]) * each
         if self._epilogue is not None:
-            taken["epilogue"] += min(rows["epilogue"], counts["epilogue"]) * _PULLED * features
+            taken["epilogue"] += min(2, scheme.rules) * _PULLED * features
         sums = 8 * scheme.rules * features
         bound = replace(planned, keep_bytes=max(planned.keep_bytes, sums)).instead(
             buffers=planned.need.buffers + int(3 * staging.cut_bytes),
@@ -232,6 +237,8 @@ class Staged:
             for at in (at_x, at_b):
                 made, common = self._prologue.rows(at, paths, whole, rows["prologue"])
                 at |= made
+            if sum(at_x[n].nbytes for n in parts.moving) > _WORTH_GIVING_BACK:
+                give_back()
             if not all(_same_infinities(at_x[n], at_b[n], owner) for n in parts.moving):
                 return None
         return replace(

@@ -55,7 +55,17 @@ ALLOWED = {
     "opening": {"apart", "derived", "engine", "graph", "rows", "sessions", "sharing"},
     "placed": {"engine", "rows"},
     "placing": {
-        *("apart", "baselines", "engine", "feeds", "opening", "placed", "rows", "runtime"),
+        *(
+            "apart",
+            "baselines",
+            "engine",
+            "feeds",
+            "footprint",
+            "opening",
+            "placed",
+            "rows",
+            "runtime",
+        ),
         *("sessions", "subject", "token_baselines"),
     },
     "interactions": {

@@ -107,7 +107,8 @@ class Integrals:
         interactions: What pairs of features come to, [paths, features of the tensor, all features]
             float64 by name; empty where nobody asked.
         shared: How paths on the same line share points, in words; empty where no two are.
-        points: Most points in a run; None where nobody counted.
+        rows: Most rows in a run; None where nobody counted.
+        points: Most different points in a run, likewise.
         plan: What the runs may take, where they are of another graph than the whole one.
     """
 
@@ -118,6 +119,7 @@ class Integrals:
     kept: int | None = None
     interactions: dict[str, Array] = field(default_factory=dict)
     shared: str = ""
+    rows: int | None = None
     points: int | None = None
     plan: Plan | None = None
 
@@ -150,6 +152,7 @@ class Integrals:
             blocks[-1].chunk,
             max(b.kept or 0 for b in blocks),
             shared=blocks[-1].shared,
+            rows=max(b.rows or 0 for b in blocks),
             points=max(b.points or 0 for b in blocks),
             plan=blocks[0].plan,
         )

@@ -24,7 +24,7 @@ _MOST_ROWS = 256
 _SLACK = 1.0625
 """Memory of a run over that of its tensors: some lies free between them (benchmarks/memory.py)."""
 
-BESIDE = 6 << 20
+BESIDE = 5 << 20
 """Bytes beside everything that is counted: stacks, onnxruntime's own work space, its profile."""
 
 _KEEP_MOST = 512 << 20
@@ -134,16 +134,18 @@ class Plan:
         """Bytes at the most: fixed + chunk · row + keep."""
         return self.peak(self.keep_bytes)
 
-    def peak(self, kept: int, points: int | None = None) -> int:
-        """Bytes with so many for sums or gradients: fixed + chunk · row + kept.
+    def peak(self, kept: int, rows: int | None = None, points: int | None = None) -> int:
+        """Bytes with so many for sums or gradients: fixed + rows · row + kept.
 
         Args:
             kept: Bytes of the sums or gradients.
-            points: Points in a run, at the most; a row may share one. None for one per row.
+            rows: Rows of a run, at the most; None for a chunk.
+            points: Different points in a run, at the most; a row may share one. None for all rows.
         """
-        shared = 0 if points is None else self.chunk - points
-        rows = self.chunk * self.need.row_bytes - shared * self.need.point_bytes
-        return max(self.need.fixed_bytes + rows + kept, self.need.before + BESIDE)
+        rows = self.chunk if rows is None else rows
+        shared = 0 if points is None else rows - points
+        run = rows * self.need.row_bytes - shared * self.need.point_bytes
+        return max(self.need.fixed_bytes + run + kept, self.need.before + BESIDE)
 
     def instead(self, **changes: Any) -> Plan:
         """The plan for a graph that needs something else: no more rows than there is room for.
@@ -159,13 +161,16 @@ class Plan:
         """The same with so many rows per run, or as many as there is room for."""
         return replace(self, chunk=max(1, min(rows, self.fits)))
 
-    def facts(self, kept: int | None = None, points: int | None = None) -> dict[str, Any]:
+    def facts(
+        self, kept: int | None = None, rows: int | None = None, points: int | None = None
+    ) -> dict[str, Any]:
         """All of it by name.
 
         Args:
             kept: Bytes that sums or gradients came to; None for all that they may take. An adaptive
                 rule keeps as many gradients as it needs, which nobody knows beforehand.
-            points: Points in a run, as in `peak`.
+            rows: Rows of a run, as in `peak`.
+            points: Points of a run, likewise.
         """
         return {
             "chunk": self.chunk,
@@ -174,7 +179,7 @@ class Plan:
             "keep_bytes": self.keep_bytes,
             "budget": self.budget,
             "limit": self.limit,
-            "peak": self.peak(self.keep_bytes if kept is None else kept, points),
+            "peak": self.peak(self.keep_bytes if kept is None else kept, rows, points),
         }
 
 

@@ -53,8 +53,8 @@ class Points:
         self.watch, self._lanes, self._of_point = watch, lanes, of_point
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
-        self.most = 0
-        """Most points in a run so far; those that rows share count once."""
+        self.rows = self.distinct = 0
+        """Most rows, and most different points, of a run so far."""
         self._open: Lane | None = None
         self._short, self._proven = False, 0
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
@@ -122,7 +122,8 @@ class Points:
                 self._halve(count)
                 continue
             self.path, self._alphas = path[:count], alphas[:count]
-            self.most = max(self.most, lane.distinct)
+            self.rows = max(self.rows, count)
+            self.distinct = max(self.distinct, lane.distinct)
             return count
 
     def _halve(self, count: int) -> None:

@@ -77,8 +77,11 @@ class Session(Protocol):
         """A run that reads these very arrays and writes into those; None where that cannot be."""
         ...
 
-    def peaks(self) -> list[int]:
-        """Most bytes beside the weights of each run so far; empty where nobody counted."""
+    def peaks(self) -> tuple[list[int], int]:
+        """Most bytes beside the weights of each run so far, and what the count took itself.
+
+        Nothing where nobody counted.
+        """
         ...
 
 
@@ -193,13 +196,16 @@ class OrtSession:
         run = self._session.run_with_iobinding
         return lambda: _guarded(run, binding, entries=self._entries)
 
-    def peaks(self) -> list[int]:
-        """Most bytes beside the weights of each run so far; empty where nobody counted.
+    def peaks(self) -> tuple[list[int], int]:
+        """Most bytes beside the weights of each run so far, and what the count took itself.
 
-        Ends the counting.
+        Nothing where nobody counted. Ends the counting.
         """
         recorder, self._recorder = self._recorder, None
-        return [] if recorder is None else recorder.peaks(self._session)
+        if recorder is None:
+            return [], 0
+        found = recorder.peaks(self._session)
+        return found, recorder.left
 
     def new_binding(self) -> Any:
         """A binding of onnxruntime's to this session; it belongs to one thread at a time."""

@@ -76,7 +76,9 @@ def integrate(
         ledger.add(pieces)
         watch.planned += queue.deliver(pieces)
         watch.did(count)
-    return replace(found, chunk=points.chunk, kept=ledger.held, points=points.most)
+    return replace(
+        found, chunk=points.chunk, kept=ledger.held, rows=points.rows, points=points.distinct
+    )
 
 
 class _Queue:

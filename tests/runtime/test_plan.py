@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from igrt.errors import InputError
 from igrt.runtime import plan as module
 from igrt.runtime.plan import Keeping, Need, Plan, in_words, plan, require_positive
+from igrt.runtime.usage import Usage
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -18,14 +19,16 @@ MIB, GIB = 1 << 20, 1 << 30
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is counted is all there is, so that figures are round."""
     monkeypatch.setattr(module, "_SLACK", 1.0)
-    monkeypatch.setattr(module, "_BESIDE", 0)
+    monkeypatch.setattr(module, "BESIDE", 0)
 
 
 def needed(**options: Any) -> Need:
     """A row takes a mebibyte, and nothing else takes anything."""
     keep = {"least": 0, "most": 0, "result_bytes": 0, "rows": 10_000}
     keep |= {n: options.pop(n) for n in list(options) if n in keep}
-    return Need(**{"row": MIB, "fixed": 0, "keep": Keeping(**keep), **options})
+    usage = Usage(options.pop("row", MIB), options.pop("fixed", 0), options.pop("point", 0))
+    given = {"buffers": 0, "beside": 0, "keep": Keeping(**keep), **options}
+    return Need(usage, **given)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +62,9 @@ def test_rows(need: dict[str, Any], given: dict[str, Any], rows: int) -> None:
 
 
 def test_what_one_does_not_need_the_other_may_have() -> None:
-    found = plan(needed(fixed=MIB, least=MIB, most=GIB, rows=2), memory=20 * MIB)
-    assert found == Plan(2, MIB, MIB, 17 * MIB, 20 * MIB)
+    need = needed(fixed=MIB, least=MIB, most=GIB, rows=2)
+    found = plan(need, memory=20 * MIB)
+    assert found == Plan(need, 2, 17 * MIB, 20 * MIB)
     assert found.limit == 20 * MIB
     assert found.facts() == {
         "chunk": 2,
@@ -72,6 +76,28 @@ def test_what_one_does_not_need_the_other_may_have() -> None:
         "peak": 20 * MIB,
     }
     assert found.facts(kept=2 * MIB)["peak"] == 5 * MIB
+    assert found.facts(kept=2 * MIB, rows=1)["peak"] == 4 * MIB
+
+
+def test_rows_that_share_a_point_take_less() -> None:
+    found = plan(needed(row=MIB, point=3 * MIB), memory=12 * MIB)
+    assert (found.chunk, found.limit) == (3, 12 * MIB)
+    assert found.peak(0, rows=3, points=1) == (3 + 3) * MIB
+
+
+def test_the_model_alone_counts_where_it_takes_more() -> None:
+    found = plan(needed(rows=3, before=10 * MIB), memory=20 * MIB)
+    assert (found.chunk, found.limit) == (3, 10 * MIB)
+
+
+def test_another_graph_has_the_same_budget() -> None:
+    """As many rows as there is room for; a number beyond the budget is the user's own."""
+    found = plan(needed(rows=15), memory=20 * MIB)
+    other = found.instead(usage=Usage(3 * MIB, MIB), beside=MIB)
+    assert (found.chunk, other.chunk, other.most) == (15, 6, 6)
+    own = plan(needed(), internal_batch_size=100, available=20 * MIB)
+    assert own.instead(buffers=MIB).chunk == 100
+    assert own.instead(buffers=MIB).limit == 200 * MIB
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,9 +122,10 @@ def test_a_budget_is_kept(
 
 def test_there_is_more_than_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SLACK", 1.25)
-    monkeypatch.setattr(module, "_BESIDE", MIB)
-    found = plan(needed(fixed=4 * MIB, least=MIB), memory=20 * MIB)
-    assert found == Plan(10, 5 * MIB // 4, 6 * MIB, MIB, 20 * MIB)
+    monkeypatch.setattr(module, "BESIDE", MIB)
+    need = needed(fixed=4 * MIB, least=MIB)
+    assert (need.row_bytes, need.fixed_bytes) == (5 * MIB // 4, 6 * MIB)
+    assert plan(need, memory=20 * MIB) == Plan(need, 10, MIB, 20 * MIB)
 
 
 def test_a_budget_too_small_for_one_row_is_refused_with_what_it_takes() -> None:
@@ -113,7 +140,7 @@ def test_a_budget_too_small_for_one_row_is_refused_with_what_it_takes() -> None:
 def test_the_default_budget_is_half_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda **_: 20 * MIB)
     found = plan(needed())
-    assert (found.budget, found.chunk, found.row_bytes) == (10 * MIB, 10, MIB)
+    assert (found.budget, found.chunk, found.need.row_bytes) == (10 * MIB, 10, MIB)
     assert plan(needed(), available=8 * MIB).chunk == 4
 
 
