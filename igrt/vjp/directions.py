@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -15,6 +16,7 @@ from igrt.specs import TensorSpec
 from igrt.vjp.recurrence import Cell, GruCell, LstmCell, activations, cell_of, hidden_size
 
 _END = 2**63 - 1
+_NOTE = "igrt/inside"
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
@@ -212,6 +214,27 @@ def _hidden_states(emit: Emitter, node: Node) -> Value:
     return emit.known(TensorSpec(proto.output[0], node["X"].dtype, None))
 
 
+def note(emit: Emitter, node: Node, inside: Sequence[Sequence[str]]) -> None:
+    """Write into a recurrent node the names under which the graph has what its cell computes.
+
+    Args:
+        emit: Emitter of the graph that the node is in.
+        node: The node.
+        inside: Per direction: stacks of what `step` appends to its `inside`, then of the states in
+            front of each step.
+    """
+    proto = emit.extend(emit.graph.producers[next(o for o in node.proto.output if o)])
+    others = [p for p in proto.metadata_props if p.key != _NOTE]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    proto.metadata_props.add(key=_NOTE, value=json.dumps(inside))
+
+
+def noted(node: onnx.NodeProto) -> list[list[str]]:
+    """What `note` has written into a node; nothing for any other."""
+    return next((json.loads(p.value) for p in node.metadata_props if p.key == _NOTE), [])
+
+
 def element(inner: Emitter, value: Value, axes: int) -> Value:
     """An input of a body for one element of a stack, or for a state (`axes` = 0)."""
     shape = None if value.shape is None else value.shape[axes:]
@@ -223,4 +246,4 @@ def inside(inner: Emitter, weights: Mapping[str, Value]) -> dict[str, Value]:
     return {n: inner.value(v.name) for n, v in weights.items()}
 
 
-__all__ = ["Direction", "directions", "element", "inside"]
+__all__ = ["Direction", "directions", "element", "inside", "note", "noted"]

@@ -15,7 +15,7 @@ import onnx
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import body_graph, pack
 from igrt.graph.prune import empty
-from igrt.vjp.directions import Direction, directions, element, inside
+from igrt.vjp.directions import Direction, directions, element, inside, note
 from igrt.vjp.iterate import Stack, State, once, reverse
 from igrt.vjp.recurrence import GruCell
 from igrt.vjp.registry import Edge, vjp
@@ -29,7 +29,9 @@ def recurrent(
 ) -> dict[Edge, Value]:
     """h, c = cell(p, h, c), p = x·Wᵀ + b, hence x‾ = p‾·W, W‾ = Σ p‾ᵀ·x, b‾ = Σ p‾."""
     wanted = {node.formals[e] for e in edges if isinstance(e, int)}
-    parts = [_pullback(emit, d, wanted) for d in directions(emit, node, cts)]
+    saved: list[list[str]] = []
+    parts = [_pullback(emit, d, wanted, saved) for d in directions(emit, node, cts)]
+    note(emit, node, saved)
     gradients: dict[Edge, Value] = {}
     for edge in edges:
         formal = node.formals[int(edge)]
@@ -47,8 +49,13 @@ def recurrent(
     return gradients
 
 
-def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Value]:
-    """What one direction contributes, by the input's name in the schema."""
+def _pullback(
+    emit: Emitter, along: Direction, wanted: set[str], saved: list[list[str]]
+) -> dict[str, Value]:
+    """What one direction contributes, by the input's name in the schema.
+
+    Names of what it saves of the cell go into `saved`.
+    """
     cell, backwards = along.cell, along.backwards
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
     product = element(inner, along.product, 1)
@@ -68,6 +75,7 @@ def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Va
     before = [hidden, *along.cells(emit, hidden)]
     stacks: list[Value] = []
     cell.step(emit, along.product, before, along.weights, masks, stacks)
+    saved.append([v.name for v in (*stacks, *before)])
     tapes = dict(zip([v.name for v in (*within, *enters)], [*stacks, *before], strict=True))
 
     reads = [Stack(product.name, along.product, 0, backwards)]
