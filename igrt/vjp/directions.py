@@ -159,7 +159,7 @@ def directions(emit: Emitter, node: Node, cts: Sequence[Value | None]) -> list[D
         weights = {}
         late = isinstance(cell, GruCell) and cell.late_reset
         across = emit.Transpose(r, perm=[1, 0])
-        if isinstance(cell, GruCell) and not late:
+        if isinstance(cell, GruCell):
             weights["R_zr"], weights["R_h"] = emit.node(
                 "Split", [across, [2 * size, size]], {"axis": 1}, outputs=2
             )

@@ -121,6 +121,7 @@ def reverse(
     outputs += [gradients[n] for n in returned]
 
     early = _at_once(emit, inner, stacked or {}, {o.name for o in outputs})
+    fuse(inner, outputs)
     cheap = [*cheap, *early]
     _, needed = needed_nodes(inner, {o.name for o in outputs}, cheap)
     inputs = [n for n in own_inputs(original) if n in needed and n not in stacks]
@@ -299,7 +300,8 @@ def _at_once(
 ) -> dict[str, Value]:
     """Stacks of what is emitted in a body, where it is made of stacks and numbers only.
 
-    (x·a)·b becomes x·(a·b) for stacks a and b, so that a step has one product less.
+    (x·a)·b becomes x·(a·b) for stacks a and b, and x + x·a becomes x·(1 + a), so that a step has
+    less to compute.
     """
     found = dict(stacked)
     uses = Counter(name for node in inner.nodes for name in node.input)
@@ -323,7 +325,54 @@ def _at_once(
                 found[name] = factor
                 node.input[:] = [x, name]
             scaled[node.output[0]] = x, factor
+        elif node.op_type == "Neg" and node.input[0] in scaled:
+            x, factor = scaled[node.input[0]]
+            scaled[node.output[0]] = x, -factor
+        elif node.op_type == "Add":
+            for x, other in (node.input, node.input[::-1]):
+                if other in scaled and scaled[other][0] == x and uses[other] == 1:
+                    factor = 1.0 + scaled[other][1]
+                    name = inner.feed("in", factor.dtype, _element(Stack("", factor))).name
+                    found[name] = factor
+                    node.CopyFrom(helper.make_node("Mul", [x, name], node.output, node.name))
+                    scaled[node.output[0]] = x, factor
+                    break
     return {n: v for n, v in found.items() if n not in stacked}
+
+
+def fuse(inner: Emitter, outputs: Sequence[Value]) -> None:
+    """a·b + c → Gemm(a, b, c), for matrices that are emitted in a body: a node less in a step.
+
+    Args:
+        inner: Emitter of the body.
+        outputs: What the body gives.
+    """
+    uses = Counter([*(n for node in inner.nodes for n in node.input), *(o.name for o in outputs)])
+    products = {
+        n.output[0]: n
+        for n in inner.nodes
+        if n.op_type in ("Gemm", "MatMul")
+        and len(n.input) == 2
+        and uses[n.output[0]] == 1
+        and all(inner.value(i).shape is not None and inner.value(i).rank == 2 for i in n.input)
+    }
+    for node in list(inner.nodes):
+        for product, other in (node.input, node.input[::-1]) if node.op_type == "Add" else ():
+            if product in products and _fits(inner.value(other), inner.value(product)):
+                maker = products[product]
+                inner.nodes.remove(maker)
+                fused = helper.make_node("Gemm", [*maker.input, other], node.output, node.name)
+                fused.attribute.extend(maker.attribute)
+                node.CopyFrom(fused)
+                break
+
+
+def _fits(value: Value, matrix: Value) -> bool:
+    """Whether a value certainly is added to a matrix without making it larger."""
+    if value.shape is None or matrix.shape is None or not value.spec.is_float:
+        return False
+    pairs = zip(reversed(value.shape), reversed(matrix.shape), strict=False)
+    return len(value.shape) <= 2 and all(v == 1 or (v is not None and v == m) for v, m in pairs)
 
 
 def _number(emit: Emitter, inner: Emitter, name: str) -> Value | None:
@@ -336,4 +385,4 @@ def add_ct(cts: dict[str, Value], name: str, ct: Value) -> None:
     cts[name] = cts[name] + ct if name in cts else ct
 
 
-__all__ = ["Stack", "State", "add_ct", "once", "reverse", "tape"]
+__all__ = ["Stack", "State", "add_ct", "fuse", "once", "reverse", "tape"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
-
 import onnx
-from onnx import helper
 
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import pack
 from igrt.graph.prune import empty, needed_part
 from igrt.vjp.directions import Direction, directions, element, inside, noted
+from igrt.vjp.iterate import fuse
 
 
 def keep_gates(model: onnx.ModelProto) -> None:
@@ -70,41 +67,42 @@ def _direction(emit: Emitter, along: Direction, kept: dict[str, int]) -> list[Va
     """Emit the Scan of one direction; all hidden states, and the last states."""
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
     masks = along.within(emit, 0)
-    stacks = [along.product, *([] if masks is None else [masks])]
-    product, *mask = reads = [element(inner, s, 1) for s in stacks]
+    product = element(inner, along.product, 1)
+    mask = None if masks is None else element(inner, masks, 1)
     enters = [element(inner, v, 0) for v in along.first]
     weights, values = inside(inner, along.weights), list[Value]()
-    leaves, y = along.cell.step(inner, product, enters, weights, next(iter(mask), None), values)
+    leaves, y = along.cell.step(inner, product, enters, weights, mask, values)
     values += enters
-    _fuse(inner, {v.name for v in (*leaves, y, *(values[i] for i in kept.values()))})
-    outputs = [*leaves, y, *(values[i] for i in kept.values())]
-    given: dict[str, Any] = {
-        "body": pack(inner, onnx.GraphProto(), [v.spec for v in (*enters, *reads)], outputs),
-        "num_scan_inputs": len(reads),
-        "scan_input_directions": [int(along.backwards)] * len(reads),
-        "scan_output_directions": [int(along.backwards)] * (1 + len(kept)),
+    given = [y, *(values[i] for i in kept.values())]
+    fuse(inner, [*leaves, *given])
+    stacks = _parts(emit, inner, product, along.product)
+    if mask is not None and masks is not None:
+        stacks[mask.name] = masks
+    specs = [v.spec for v in enters] + [inner.value(n).spec for n in stacks]
+    attributes = {
+        "body": pack(inner, onnx.GraphProto(), specs, [*leaves, *given]),
+        "num_scan_inputs": len(stacks),
+        "scan_input_directions": [int(along.backwards)] * len(stacks),
+        "scan_output_directions": [int(along.backwards)] * len(given),
     }
     steps = None if along.x.shape is None else along.x.shape[0]
     types = [(v.dtype, v.shape) for v in along.first]
-    for value in (y, *(values[i] for i in kept.values())):
-        types.append((value.dtype, None if value.shape is None else (steps, *value.shape)))
-    results = emit.outputs("Scan", [*along.first, *stacks], given, types)
+    types += [(v.dtype, None if v.shape is None else (steps, *v.shape)) for v in given]
+    results = emit.outputs("Scan", [*along.first, *stacks.values()], attributes, types)
     for i, name in enumerate(kept, len(leaves) + 1):
         emit.nodes[-1].output[i] = name
     return [results[len(leaves)], *results[: len(leaves)]]
 
 
-def _fuse(inner: Emitter, outputs: set[str]) -> None:
-    """h·R + c → Gemm(h, R, c), one operator of a step less."""
-    uses = Counter([*(n for node in inner.nodes for n in node.input), *outputs])
-    products = {n.output[0]: n for n in inner.nodes if n.op_type == "MatMul"}
-    for node in inner.nodes:
-        product = next((n for n in node.input if n in products and uses[n] == 1), None)
-        if node.op_type == "Add" and product is not None:
-            (other,) = [n for n in node.input if n != product]
-            made = products[product]
-            node.CopyFrom(helper.make_node("Gemm", [*made.input, other], node.output, node.name))
-            inner.nodes.remove(made)
+def _parts(emit: Emitter, inner: Emitter, product: Value, whole: Value) -> dict[str, Value]:
+    """What a step reads of the product of its input, split for all steps at once."""
+    split = next((n for n in inner.nodes if [*n.input[:1]] == [product.name]), None)
+    if split is None or split.op_type != "Split":
+        return {product.name: whole}
+    inner.nodes.remove(split)
+    sizes = inner.constant_of(split.input[1])
+    parts = emit.node("Split", [whole, sizes], {"axis": -1}, outputs=len(split.output))
+    return dict(zip(split.output, parts, strict=True))
 
 
 def _renamed(emit: Emitter, node: onnx.NodeProto, names: set[str]) -> None:

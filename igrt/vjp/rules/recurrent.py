@@ -54,7 +54,7 @@ def _pullback(
 ) -> dict[str, Value]:
     """What one direction contributes, by the input's name in the schema.
 
-    Names of what it saves of the cell go into `saved`.
+    Names of what it saves of the cell at every step go into `saved`.
     """
     cell, backwards = along.cell, along.backwards
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
@@ -75,7 +75,7 @@ def _pullback(
     before = [hidden, *along.cells(emit, hidden)]
     stacks: list[Value] = []
     cell.step(emit, along.product, before, along.weights, masks, stacks)
-    saved.append([v.name for v in (*stacks, *before)])
+    saved.append([] if along.single else [v.name for v in (*stacks, *before)])
     tapes = dict(zip([v.name for v in (*within, *enters)], [*stacks, *before], strict=True))
 
     reads = [Stack(product.name, along.product, 0, backwards)]
