@@ -2,114 +2,202 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import onnx
 
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import pack
+from igrt.graph.normalize.order import sort_nodes
+from igrt.graph.onnx_types import value_info
 from igrt.graph.prune import empty, needed_part
-from igrt.vjp.directions import Direction, directions, element, inside, noted
+from igrt.graph.rename import rename
+from igrt.graph.view import all_inputs
+from igrt.vjp.directions import Steps, cells, element, noted
 from igrt.vjp.iterate import fuse
+from igrt.vjp.recurrence import Cell, hidden_size
+
+_ENOUGH = 96
+"""Hidden numbers per gate and step from which the Scan is faster (docs/performance.md)."""
 
 
 def keep_gates(model: onnx.ModelProto) -> None:
-    """LSTM(x), and gates computed again from its hidden states → a Scan that gives both.
+    """LSTM(x), and its gates computed a second time → a Scan that computes both, in large chunks.
 
     The operators do not give their gates, so that a pullback needs all products of the forward
-    pass a second time. A Scan that computes the cell step by step has them at hand. It is slower
-    than the operator and faster than the operator and the second computation.
+    pass again. A Scan has them at hand. Its steps cost some microseconds more than the operator's,
+    whatever they compute: where the number of rows is known at run time only, an If decides.
 
     Args:
         model: Changed in place.
     """
     graph = Graph(model)
     emit = Emitter(graph)
-    places: dict[int, list[onnx.NodeProto]] = {}
-    for index, node in enumerate(graph.nodes):
-        kept = _kept(model, node)
-        if kept and not any(a.name == "layout" and a.i for a in node.attribute):
-            count = len(emit.nodes)
-            _scanned(emit, emit.bind(index), kept)
-            places[index] = emit.nodes[count:]
-            for other in graph.nodes:
-                _renamed(emit, other, {n for names in kept for n in names})
-    nodes = [m for i, n in enumerate(graph.nodes) for m in places.get(i, [n])]
+    for index, proto in enumerate(graph.nodes):
+        steps, node = noted(proto), emit.bind(index)
+        kept = _kept(graph, steps)
+        if not kept or node.attr("layout", 0):
+            continue
+        rows = emit.dims(emit.value(steps[0].product), 1, 2)
+        least = -(-_ENOUGH * cells(node)[0].gates // hidden_size(node))
+        if rows.constant is not None and int(rows.constant[0]) < least:
+            continue
+        names = [o for o in proto.output if o] + kept
+        if rows.constant is not None or least <= 1:
+            found = _scanned(emit, node, steps, kept)
+            _drop(emit, graph.nodes, names)
+            for name in names:
+                emit.named(found[name], name)
+        else:
+            _choose(emit, graph, node, steps, kept, emit.Greater(rows, [least - 1]))
+    if not emit.nodes:
+        return
+    outputs = {o.name for o in model.graph.output}
+    model.graph.node.extend(emit.nodes)
+    model.graph.initializer.extend(emit.initializers)
+    sort_nodes(model)
+    nodes = needed_part(model.graph.node, outputs)[0]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.graph.initializer.extend(emit.initializers)
 
 
-def _kept(model: onnx.ModelProto, node: onnx.NodeProto) -> list[dict[str, int]]:
-    """Per direction: names of what the rest of a gradient graph reads of the cell of a node."""
-    saved = noted(node)
-    if not saved:
-        return []
-    everything = {n for names in saved for n in names}
-    outputs = {o.name for o in model.graph.output}
-    _, needed = needed_part(model.graph.node, outputs, everything)
-    found = [{n: i for i, n in enumerate(names) if n in needed} for names in saved]
-    return found if any(found) else []
+def _kept(graph: Graph, steps: Sequence[Steps]) -> list[str]:
+    """What the rest of a gradient graph reads of what a node's steps compute.
+
+    Nothing where a part of a graph lacks what they read.
+    """
+    made = {o for node in graph.nodes for o in node.output}
+    given = {*made, *graph.initializers, *(i.name for i in graph.model.graph.input)}
+    inside = {n for s in steps for n in s.inside} & made
+    _, needed = needed_part(graph.nodes, {o.name for o in graph.model.graph.output}, inside)
+    reads = {n for s in steps for n in (s.product, *s.weights.values(), *s.first, s.masks) if n}
+    return sorted(inside & needed) if reads <= given else []
 
 
-def _scanned(emit: Emitter, node: Node, kept: list[dict[str, int]]) -> None:
-    """Emit what a node gives and what is kept of it, under the names that these have."""
-    found = [
-        _direction(emit, along, names)
-        for along, names in zip(directions(emit, node, [None] * 3), kept, strict=True)
+def _drop(emit: Emitter, nodes: Sequence[onnx.NodeProto], names: Sequence[str]) -> None:
+    """Take names from the nodes that make them."""
+    for node in nodes:
+        for i, name in enumerate(node.output):
+            if name in names:
+                node.output[i] = emit.fresh("again")
+
+
+def _choose(
+    emit: Emitter,
+    graph: Graph,
+    node: Node,
+    steps: Sequence[Steps],
+    kept: Sequence[str],
+    many: Value,
+) -> None:
+    """Emit an If with the Scans for many rows, and with the nodes that there are for few."""
+    names = [*(o for o in node.proto.output if o), *kept]
+    specs = [emit.value(n).spec for n in names]
+    branch = Emitter(Graph(empty(graph.model)), outer=emit)
+    found = _scanned(branch, node, [_stored(branch, graph, s) for s in steps], kept)
+    behind, chain = set(node.proto.output), [node.proto]
+    for other in graph.nodes:
+        if not behind.isdisjoint(all_inputs(other)):
+            behind.update(other.output)
+            chain.append(other)
+    copies = [
+        onnx.NodeProto.FromString(n.SerializeToString()) for n in needed_part(chain, names)[0]
     ]
-    for axis, output, parts in zip((1, 0, 0), node.proto.output, zip(*found, strict=True)):
-        if output:
-            rows = [emit.Unsqueeze(p, [axis]) for p in parts]
-            whole = rows[0] if len(rows) == 1 else emit.Concat(*rows, axis=axis)
-            emit.named(whole, output)
+    inner = {o: emit.fresh("again") for copy in copies for o in copy.output if o}
+    for copy in copies:
+        rename(copy, inner)
+    few = onnx.GraphProto(name=emit.fresh("body"), node=copies)
+    few.output.extend(value_info(replace(s, name=inner[s.name])) for s in specs)
+    bodies = {
+        "then_branch": pack(branch, onnx.GraphProto(), [], [found[n] for n in names]),
+        "else_branch": few,
+    }
+    _drop(emit, graph.nodes, names)
+    emit.outputs("If", [emit.Squeeze(many, [0])], bodies, [(s.dtype, s.shape) for s in specs])
+    emit.nodes[-1].output[:] = names
 
 
-def _direction(emit: Emitter, along: Direction, kept: dict[str, int]) -> list[Value]:
+def _stored(branch: Emitter, graph: Graph, steps: Steps) -> Steps:
+    """The same steps, with what is made of stored tensors only made in the branch.
+
+    onnxruntime packs a stored operand of a product ahead if it is stored one body further out, not
+    two: a step of the Scan in the If would pack it again.
+    """
+    copies, read = needed_part(graph.nodes, steps.weights.values())
+    made = {o for n in copies for o in n.output if o}
+    if not read.difference(made) <= set(graph.initializers):
+        return steps
+    names = {o: branch.fresh("again") for o in made}
+    for node in copies:
+        copy = onnx.NodeProto.FromString(node.SerializeToString())
+        rename(copy, names)
+        branch.nodes.append(copy)
+    for old, new in names.items():
+        branch.known(replace(branch.value(old).spec, name=new))
+    return replace(steps, weights={k: names.get(n, n) for k, n in steps.weights.items()})
+
+
+def _scanned(
+    emit: Emitter, node: Node, steps: Sequence[Steps], kept: Sequence[str]
+) -> dict[str, Value]:
+    """Emit the Scans of a node; its outputs and what is kept, by name."""
+    found: dict[str, Value] = {}
+    parts = [
+        _direction(emit, cell, s, kept, found) for cell, s in zip(cells(node), steps, strict=True)
+    ]
+    for i, output in enumerate(node.proto.output):
+        rows = [emit.Unsqueeze(p[i], [0 if i else 1]) for p in parts]
+        found[output] = rows[0] if len(rows) == 1 else emit.Concat(*rows, axis=0 if i else 1)
+    return found
+
+
+def _direction(
+    emit: Emitter, cell: Cell, steps: Steps, kept: Sequence[str], found: dict[str, Value]
+) -> list[Value]:
     """Emit the Scan of one direction; all hidden states, and the last states."""
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
-    masks = along.within(emit, 0)
-    product = element(inner, along.product, 1)
+    first = [emit.value(n) for n in steps.first]
+    whole = emit.value(steps.product)
+    masks = None if steps.masks is None else emit.value(steps.masks)
+    product = element(inner, whole, 1)
     mask = None if masks is None else element(inner, masks, 1)
-    enters = [element(inner, v, 0) for v in along.first]
-    weights, values = inside(inner, along.weights), list[Value]()
-    leaves, y = along.cell.step(inner, product, enters, weights, mask, values)
-    values += enters
-    given = [y, *(values[i] for i in kept.values())]
-    fuse(inner, [*leaves, *given])
-    stacks = _parts(emit, inner, product, along.product)
+    enters = [element(inner, v, 0) for v in first]
+    weights = {k: inner.value(n) for k, n in steps.weights.items()}
+    values: list[Value] = []
+    leaves, y = cell.step(inner, product, enters, weights, mask, values)
+    inside = dict(zip(steps.inside, [*values, *enters], strict=True))
+    given = {n: v for n, v in inside.items() if n in kept}
+    fuse(inner, [*leaves, y, *given.values()])
+    reads = _parts(emit, inner, product, whole)
     if mask is not None and masks is not None:
-        stacks[mask.name] = masks
-    specs = [v.spec for v in enters] + [inner.value(n).spec for n in stacks]
+        reads[mask.name] = masks
+    specs = [v.spec for v in enters] + [inner.value(n).spec for n in reads]
+    made = [y, *given.values()]
     attributes = {
-        "body": pack(inner, onnx.GraphProto(), specs, [*leaves, *given]),
-        "num_scan_inputs": len(stacks),
-        "scan_input_directions": [int(along.backwards)] * len(stacks),
-        "scan_output_directions": [int(along.backwards)] * len(given),
+        "body": pack(inner, onnx.GraphProto(), specs, [*leaves, *made]),
+        "num_scan_inputs": len(reads),
+        "scan_input_directions": [int(steps.backwards)] * len(reads),
+        "scan_output_directions": [int(steps.backwards)] * len(made),
     }
-    steps = None if along.x.shape is None else along.x.shape[0]
-    types = [(v.dtype, v.shape) for v in along.first]
-    types += [(v.dtype, None if v.shape is None else (steps, *v.shape)) for v in given]
-    results = emit.outputs("Scan", [*along.first, *stacks.values()], attributes, types)
-    for i, name in enumerate(kept, len(leaves) + 1):
-        emit.nodes[-1].output[i] = name
-    return [results[len(leaves)], *results[: len(leaves)]]
+    count = None if whole.shape is None else whole.shape[0]
+    types = [(v.dtype, v.shape) for v in first]
+    types += [(v.dtype, None if v.shape is None else (count, *v.shape)) for v in made]
+    results = emit.outputs("Scan", [*first, *reads.values()], attributes, types)
+    last, (stacked, *others) = results[: len(first)], results[len(first) :]
+    found |= dict(zip(given, others, strict=True))
+    return [stacked, *last]
 
 
 def _parts(emit: Emitter, inner: Emitter, product: Value, whole: Value) -> dict[str, Value]:
     """What a step reads of the product of its input, split for all steps at once."""
-    split = next((n for n in inner.nodes if [*n.input[:1]] == [product.name]), None)
+    split = next((n for n in inner.nodes if n.input[0] == product.name), None)
     if split is None or split.op_type != "Split":
         return {product.name: whole}
     inner.nodes.remove(split)
     sizes = inner.constant_of(split.input[1])
     parts = emit.node("Split", [whole, sizes], {"axis": -1}, outputs=len(split.output))
     return dict(zip(split.output, parts, strict=True))
-
-
-def _renamed(emit: Emitter, node: onnx.NodeProto, names: set[str]) -> None:
-    """Give what a node makes other names than these."""
-    for i, name in enumerate(node.output):
-        if name in names:
-            node.output[i] = emit.fresh("again")
 
 
 __all__ = ["keep_gates"]

@@ -15,7 +15,7 @@ import onnx
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import body_graph, pack
 from igrt.graph.prune import empty
-from igrt.vjp.directions import Direction, directions, element, inside, note
+from igrt.vjp.directions import Direction, Steps, directions, element, inside, note
 from igrt.vjp.iterate import Stack, State, once, reverse
 from igrt.vjp.recurrence import GruCell
 from igrt.vjp.registry import Edge, vjp
@@ -29,9 +29,10 @@ def recurrent(
 ) -> dict[Edge, Value]:
     """h, c = cell(p, h, c), p = x·Wᵀ + b, hence x‾ = p‾·W, W‾ = Σ p‾ᵀ·x, b‾ = Σ p‾."""
     wanted = {node.formals[e] for e in edges if isinstance(e, int)}
-    saved: list[list[str]] = []
-    parts = [_pullback(emit, d, wanted, saved) for d in directions(emit, node, cts)]
-    note(emit, node, saved)
+    steps: list[Steps] = []
+    parts = [_pullback(emit, d, wanted, steps) for d in directions(emit, node, cts)]
+    if steps:
+        note(emit, node, steps)
     gradients: dict[Edge, Value] = {}
     for edge in edges:
         formal = node.formals[int(edge)]
@@ -50,11 +51,11 @@ def recurrent(
 
 
 def _pullback(
-    emit: Emitter, along: Direction, wanted: set[str], saved: list[list[str]]
+    emit: Emitter, along: Direction, wanted: set[str], steps: list[Steps]
 ) -> dict[str, Value]:
     """What one direction contributes, by the input's name in the schema.
 
-    Names of what it saves of the cell at every step go into `saved`.
+    What it saves of the cell goes into `steps`, where there is more than one.
     """
     cell, backwards = along.cell, along.backwards
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
@@ -75,7 +76,17 @@ def _pullback(
     before = [hidden, *along.cells(emit, hidden)]
     stacks: list[Value] = []
     cell.step(emit, along.product, before, along.weights, masks, stacks)
-    saved.append([] if along.single else [v.name for v in (*stacks, *before)])
+    if not along.single:
+        steps.append(
+            Steps(
+                along.product.name,
+                {n: v.name for n, v in along.weights.items()},
+                [v.name for v in along.first],
+                None if masks is None else masks.name,
+                along.backwards,
+                [v.name for v in (*stacks, *before)],
+            )
+        )
     tapes = dict(zip([v.name for v in (*within, *enters)], [*stacks, *before], strict=True))
 
     reads = [Stack(product.name, along.product, 0, backwards)]
