@@ -35,8 +35,9 @@ def keep_gates(model: onnx.ModelProto) -> None:
     graph = Graph(model)
     emit = Emitter(graph)
     for index, proto in enumerate(graph.nodes):
-        steps, node = noted(proto), emit.bind(index)
-        kept = _kept(graph, steps)
+        steps = noted(proto)
+        kept = _kept(graph, emit, steps) if steps else []
+        node = emit.bind(index)
         if not kept or node.attr("layout", 0):
             continue
         rows = emit.dims(emit.value(steps[0].product), 1, 2)
@@ -62,13 +63,14 @@ def keep_gates(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def _kept(graph: Graph, steps: Sequence[Steps]) -> list[str]:
+def _kept(graph: Graph, emit: Emitter, steps: Sequence[Steps]) -> list[str]:
     """What the rest of a gradient graph reads of what a node's steps compute.
 
     Nothing where a part of a graph lacks what they read.
     """
     made = {o for node in graph.nodes for o in node.output}
-    given = {*made, *graph.initializers, *(i.name for i in graph.model.graph.input)}
+    given = made | {o for node in emit.nodes for o in node.output}
+    given |= {*graph.initializers, *(i.name for i in graph.model.graph.input)}
     inside = {n for s in steps for n in s.inside} & made
     _, needed = needed_part(graph.nodes, {o.name for o in graph.model.graph.output}, inside)
     reads = {n for s in steps for n in (s.product, *s.weights.values(), *s.first, s.masks) if n}
@@ -191,7 +193,7 @@ def _direction(
 
 def _parts(emit: Emitter, inner: Emitter, product: Value, whole: Value) -> dict[str, Value]:
     """What a step reads of the product of its input, split for all steps at once."""
-    split = next((n for n in inner.nodes if n.input[0] == product.name), None)
+    split = next((n for n in inner.nodes if product.name in n.input[:1]), None)
     if split is None or split.op_type != "Split":
         return {product.name: whole}
     inner.nodes.remove(split)

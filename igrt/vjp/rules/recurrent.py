@@ -2,7 +2,8 @@
 
 The forward node stays as it is. Its output Y holds every hidden state, so what the cell computes
 from one is computed for all steps at once; only the cell states of an LSTM need a Scan of their
-own. The pullback is one Scan per direction, over what is saved.
+own. The pullback is one Scan per direction, over what is saved. What is computed a second time here
+is noted in the node; the runtime does without (`igrt.stage.lower.recurrent`).
 """
 
 from __future__ import annotations
