@@ -15,7 +15,7 @@ from igrt.graph.prune import empty, needed_part
 from igrt.graph.rename import rename
 from igrt.graph.view import all_inputs
 from igrt.vjp.directions import Steps, cells, element, noted
-from igrt.vjp.iterate import fuse
+from igrt.vjp.lean import fuse
 from igrt.vjp.recurrence import Cell, hidden_size
 
 _ENOUGH = 96
