@@ -10,6 +10,7 @@ import onnx
 
 from igrt.graph.prune import needed_names, prune
 from igrt.stage.lower.clip import widen_clips
+from igrt.stage.lower.depthwise import fill_depthwise
 from igrt.stage.lower.factor import factor_out
 
 
@@ -21,7 +22,7 @@ def lower(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     outputs = [o.name for o in model.graph.output]
     lowered = prune(model, outputs)
-    for rewrite in (widen_clips, factor_out):
+    for rewrite in (widen_clips, fill_depthwise, factor_out):
         rewrite(lowered)
     graph = lowered.graph
     needed = needed_names(graph.node, outputs)
