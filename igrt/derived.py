@@ -152,7 +152,7 @@ def derived(given: Bytes, cache: CacheLike) -> Derived:
     chosen = open_cache(cache)
     if chosen is None:
         return Derived(build, "", None)
-    key = key_of(given.sha256, version_key())
+    key = key_of(given.sha256, len(given.data), version_key())  # less where weights were taken out
     root = Derived(build, key, chosen)
     external = root.facts["external"]
     if not external:

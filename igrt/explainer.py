@@ -42,6 +42,7 @@ from igrt.specs import STRAIGHT_THROUGH, Array, Display, Feeds, TensorSpec
 from igrt.subject import subject
 from igrt.targets import Resolved, Target
 from igrt.text import Part, Text, fill, holds_text, numbers_as_tokens
+from igrt.weights import taken_out
 
 
 @final
@@ -93,7 +94,9 @@ class Explainer:
         softplus: float | None = None,
     ) -> None:
         resources = Resources(provider, threads, memory, precision)
-        self._given = read(model)
+        # products in float16 are made of the weights themselves
+        given = read(model)
+        self._given, self._weights = (given, None) if precision == "fp16" else taken_out(given)
         self._loaded = derived(self._given, cache)
         facts = self._loaded.facts
         normal = self._loaded.then("normal", quantised=quantised)
@@ -106,7 +109,9 @@ class Explainer:
         self.inputs: tuple[TensorSpec, ...] = self._subject.inputs
         """Specs of the model's inputs."""
         self._quantised = quantised if facts["quantised"] else None
-        self._sessions = Sessions(resources, self._given.folder, external=bool(facts["external"]))
+        self._sessions = Sessions(
+            resources, self._given.folder, external=bool(facts["external"]), weights=self._weights
+        )
         self._placing = Placing(self._subject, self._sessions)
         self._as_given: Placing | None = None
         if softplus is not None:

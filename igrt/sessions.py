@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -12,9 +13,11 @@ from igrt.gradient import GradientGraph
 from igrt.precision import check
 from igrt.runtime import cuda
 from igrt.runtime.lane import LaneMaker
+from igrt.runtime.ort import give_back
 from igrt.runtime.plan import require_positive
 from igrt.runtime.providers import Cuda
 from igrt.runtime.session import Arena, OrtSession, Session
+from igrt.weights import Shared, Weights
 
 _CUDA = Cuda()
 
@@ -59,13 +62,17 @@ class Sessions:
     Args:
         resources: What they run on.
         folder: Folder that external data of the model is relative to; None if it has none.
-        external: Whether it has weights in files of their own.
+        external: Whether it has weights in files of its own.
+        weights: Its weights where they were taken out of it.
     """
 
-    def __init__(self, resources: Resources, folder: Path | None, *, external: bool) -> None:
+    def __init__(
+        self, resources: Resources, folder: Path | None, *, external: bool, weights: Weights | None
+    ) -> None:
         self.resources = resources
         """What they run on."""
-        self._folder, self._external = folder, external
+        self._folder, self._external, self._weights = folder, external, weights
+        self._shared = Shared()
         self._lanes: dict[Session, LaneMaker] = {}
         self.on_cuda: dict[str, Any] = {}
         """How the last gradient session runs on a CUDA device; empty where none does."""
@@ -79,15 +86,21 @@ class Sessions:
         recorded: bool = False,
     ) -> OrtSession:
         """A session of a graph; see `OrtSession` for the options."""
-        return OrtSession(
+        opened = partial(
+            OrtSession,
             model.data,
-            folder=self._folder,
             provider=self.resources.provider,
             threads=self.resources.threads,
             cuda=options,
             arena=arena,
             recorded=recorded,
         )
+        folder = self._folder if self._weights is None else self._weights.folder
+        if folder is None or not (self._external or self._weights):
+            return opened(folder=folder)
+        made = opened(folder=folder, stored=self._shared.arrays(model.data, folder))
+        give_back()
+        return made
 
     def gradient(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
         """A session of a gradient graph in the precision asked for, on its device if it has one."""
@@ -104,7 +117,8 @@ class Sessions:
             options = replace(options, stream=device.address, graph=True)
         if asked.memory is not None and not self._external:
             # a budget is for what comes beside the loaded model
-            options = replace(options, memory=asked.memory + len(model.data))
+            stored = 0 if self._weights is None else self._weights.size
+            options = replace(options, memory=asked.memory + len(model.data) + stored)
         opened = self.open(model, options=options, arena=arena, recorded=recorded)
         on_cuda = opened.provider == "CUDAExecutionProvider"
         if asked.precision == "tf32" and not on_cuda:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 ModelLike: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
+LOCATION = "igrt-weights"
+"""What a model calls the file with those of its weights that were taken out of it."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class Bytes:
         where: The same for messages, with the path.
         folder: Folder that references to external files start from; None where there are none.
         proto: The model itself where it came from memory.
+        digest: Digest of the bytes as they were read, where some have been taken out.
     """
 
     data: bytes
@@ -36,11 +40,12 @@ class Bytes:
     where: str
     folder: Path | None = None
     proto: onnx.ModelProto | None = None
+    digest: str = ""
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the bytes (external files are not read)."""
-        return hashlib.sha256(self.data).hexdigest()
+        """Digest of the bytes as they were read (external files are not)."""
+        return self.digest or hashlib.sha256(self.data).hexdigest()
 
 
 def read(model: ModelLike) -> Bytes:
@@ -93,4 +98,4 @@ def _similar(path: Path) -> str:
     return f"did you mean {path.parent / close[0]}?" if close else "check the path"
 
 
-__all__ = ["Bytes", "ModelLike", "read"]
+__all__ = ["LOCATION", "Bytes", "ModelLike", "read"]

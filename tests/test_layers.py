@@ -16,6 +16,8 @@ ALLOWED = {
     "blur": set(),
     "roles": set(),
     "source": set(),
+    "wire": set(),
+    "weights": {"source", "wire"},
     "rows": set(),
     "cache": set(),
     "parts": set(),
@@ -41,7 +43,7 @@ ALLOWED = {
     "gradient": {"derived", "runtime"},
     "footprint": {"derived", "gradient", "runtime", "stage"},
     "precision": {"runtime"},
-    "sessions": {"derived", "gradient", "precision", "runtime"},
+    "sessions": {"derived", "gradient", "precision", "runtime", "weights"},
     "locating": {"derived", "graph", "runtime", "sharing"},
     "engine": {
         *("derived", "footprint", "gradient", "kernels", "locating", "parts", "quadrature"),
@@ -72,7 +74,7 @@ ALLOWED = {
     "explainer": {
         *("attribution", "baselines", "by_length", "cache", "derived", "integrating", "methods"),
         *("placed", "placing", "quadrature", "runtime", "sessions", "source", "subject"),
-        *("targets", "text"),
+        *("targets", "text", "weights"),
     },
     "inspection": {"explainer", "graph", "source", "vjp"},
     "export": {"attribution", "graph", "vjp"},
@@ -91,7 +93,7 @@ ALLOWED = {
             "graph",
             "methods",
         ),
-        *("render", "runtime", "selection", "source", "targets"),
+        *("render", "runtime", "selection", "source", "targets", "weights"),
     },
     "measure": {
         *("attribution", "baselines", "derived", "explainer", "graph", "kernels", "placed"),

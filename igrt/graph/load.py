@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from igrt.errors import ModelLoadError
 from igrt.graph.text import check_text
 from igrt.graph.view import subgraphs
-from igrt.source import Bytes, ModelLike, read
+from igrt.source import LOCATION, Bytes, ModelLike, read
 
 
 @final
@@ -104,7 +104,10 @@ def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def external_files(model: onnx.ModelProto) -> list[str]:
-    """Locations of external tensor data that the model refers to anywhere, each once."""
+    """Locations of external tensor data that the model refers to anywhere, each once.
+
+    Not the one of weights that igrt has taken out of the model itself.
+    """
     tensors = [
         *_stored_in(model.graph),
         *(t for f in model.functions for node in f.node for t in _stored_in_node(node)),
@@ -114,7 +117,7 @@ def external_files(model: onnx.ModelProto) -> list[str]:
         for tensor in tensors
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     )
-    return list(dict.fromkeys(locations))
+    return [found for found in dict.fromkeys(locations) if found != LOCATION]
 
 
 def _stored_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import re
+from contextlib import suppress
 from types import ModuleType
 
 from igrt.errors import (
@@ -39,6 +41,15 @@ def onnxruntime() -> ModuleType:
             hint="pip install --force-reinstall onnxruntime (or onnxruntime-gpu)",
         )
     return module
+
+
+def give_back() -> None:
+    """Have the C library return what is free to the system, where it can (glibc).
+
+    While onnxruntime loads a large model, it makes and drops tensors of the size of its weights.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 _MEMORY = re.compile(
@@ -105,4 +116,4 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 300 else line[:297] + "…"
 
 
-__all__ = ["INSTALL_HINT", "onnxruntime", "translated"]
+__all__ = ["INSTALL_HINT", "give_back", "onnxruntime", "translated"]

@@ -37,6 +37,7 @@ _NO_GRAPH = re.compile(r"graph capture", re.IGNORECASE)
 """What onnxruntime says where some nodes have no CUDA kernel, or are of control flow."""
 
 _CUDA = Cuda()
+_NOTHING: Feeds = {}
 
 _SPIN = "20"
 """Microseconds that a thread of onnxruntime waits awake for the next operator. Its own default,
@@ -89,6 +90,8 @@ class OrtSession:
         cuda: What the CUDA provider is asked for, where it is used.
         arena: How runs come by their memory.
         recorded: Whether to count what runs take, until `peaks` is asked for.
+        stored: Arrays in place of initialisers in external files. On the CPU they are read where
+            they are, and nothing is made of any initialiser beforehand.
 
     Raises:
         ModelLoadError: If onnxruntime refuses the model.
@@ -105,6 +108,7 @@ class OrtSession:
         cuda: Cuda = _CUDA,
         arena: Arena = Arena.RELEASED,
         recorded: bool = False,
+        stored: Feeds = _NOTHING,
     ) -> None:
         options = onnxruntime().SessionOptions()
         options.log_severity_level = 4
@@ -112,7 +116,9 @@ class OrtSession:
         if threads is not None:
             options.intra_op_num_threads = threads
         self._recorder = _recorder(options) if recorded else None
-        self._session, self.no_graph = _create(model, options, folder, provider, cuda)
+        value = onnxruntime().OrtValue.ortvalue_from_numpy
+        self._stored = {n: value(a) for n, a in stored.items()}
+        self._session, self.no_graph = _create(model, options, folder, provider, cuda, self._stored)
         """Why runs are not captured into a CUDA graph, in words; empty where they are."""
         # a captured run reads the buffers it was captured with
         self._apart = {} if self.no_graph else {"gpu_graph_id": "-1"}
@@ -238,7 +244,12 @@ def _recorder(options: Any) -> Recorder | None:
 
 
 def _create(
-    model: bytes, options: Any, folder: Path | None, provider: str, cuda: Cuda
+    model: bytes,
+    options: Any,
+    folder: Path | None,
+    provider: str,
+    cuda: Cuda,
+    stored: Mapping[str, Any],
 ) -> tuple[Any, str]:
     ort = onnxruntime()
     if folder is not None:
@@ -255,6 +266,10 @@ def _create(
         name = "CPUExecutionProvider"
     if name == "CUDAExecutionProvider":
         return _with_graph(ort, model, options, cuda)
+    if stored and name == "CPUExecutionProvider":
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        for initialiser, value in stored.items():
+            options.add_initializer(initialiser, value)
     return _open(ort, model, options, name, cuda), f"{name} has none"
 
 

@@ -21,6 +21,7 @@ from igrt.source import Bytes
 from igrt.specs import STRAIGHT_THROUGH
 from igrt.targets import Target
 from igrt.verify.case import Case, Explain, flat
+from igrt.weights import Weights
 
 _LARGEST = 1_500_000_000
 """Bytes of weights up to which external files are read: rewrites need the model in one piece."""
@@ -74,7 +75,7 @@ def make_case(
         same = False
     if not same:
         notes.append("the model as given does not run like this: its normal form was checked")
-        model, forward = engine.part.proto, engine
+        model, forward = embedded(explainer._given, engine.part.proto, explainer._weights), engine
     return Case(
         model=model,
         of=engine.of,
@@ -122,25 +123,28 @@ def _whole(explainer: Explainer, notes: list[str]) -> onnx.ModelProto:
     given = explainer._given
     if explainer._subject.inner:
         notes.append("the model behind the inner tensors was checked, in its normal form")
-        return embedded(given, explainer._subject.part.proto)
+        return embedded(given, explainer._subject.part.proto, explainer._weights)
     model = onnx.ModelProto()
     model.CopyFrom(explainer._loaded.proto)
     declared = [o for o in model.graph.output if o.name == explainer.of.name]
     del model.graph.output[:]
     model.graph.output.extend(declared or [value_info(explainer.of)])
-    return embedded(given, model)
+    return embedded(given, model, explainer._weights)
 
 
-def embedded(source: Bytes | Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model made of a source, with weights from external files in it.
+def embedded(
+    source: Bytes | Source, model: onnx.ModelProto, weights: Weights | None = None
+) -> onnx.ModelProto:
+    """A model made of a source, with weights from other files in it.
 
     Raises:
         InputError: If they are larger than one file can be.
     """
     files = external_files(model)
-    if not files or source.folder is None:
+    folder = source.folder if weights is None else weights.folder
+    if folder is None or not (files or weights):
         return model
-    size = sum((source.folder / f).stat().st_size for f in files)
+    size = sum((folder / f).stat().st_size for f in files) if weights is None else weights.size
     if size > _LARGEST:
         raise InputError(
             f"{source.name} has {size / 1e9:.1f} GB of weights: checks rewrite the model, which "
@@ -149,7 +153,7 @@ def embedded(source: Bytes | Source, model: onnx.ModelProto) -> onnx.ModelProto:
         )
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    onnx.load_external_data_for_model(copy, str(source.folder))
+    onnx.load_external_data_for_model(copy, str(folder))
     return copy
 
 
