@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +16,9 @@ from igrt.runtime.session import Session
 from igrt.runtime.unbounded import refuse_unbounded
 from igrt.runtime.watch import Watch
 from igrt.specs import Array
+
+_LEFT = 4 << 20
+"""Bytes that small arrays beside the sums over a run may take."""
 
 
 @final
@@ -53,6 +57,8 @@ class Points:
         self.chunk = chunk if paths.batched and paths.output_batched else 1
         """Points per run: smaller than planned once memory ran out."""
         self._open: Lane | None = None
+        self._held: Array | None = None
+        self._scarce = False
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
         """Path of each point of the last run, and its position."""
 
@@ -109,15 +115,28 @@ class Points:
             count = min(self.chunk, len(alphas))
             try:
                 lane.fill(path[:count], baseline[:count], alphas[:count])
+                self._hold_back()
                 lane.run()
             except OutOfMemory:
                 if count == 1:
                     raise
                 del lane  # its buffers go before others come
                 self.chunk, self._open = max(1, count // 2), None
+                self._scarce = True
                 continue
+            if self._scarce:
+                self._held = None
             self.path, self._alphas = path[:count], alphas[:count]
             return count
+
+    def _hold_back(self) -> None:
+        """Keep a run from the memory that the sums over it need.
+
+        onnxruntime takes what there is while chunks are too large, and gives nothing back.
+        """
+        if self._held is None:
+            with suppress(MemoryError):
+                self._held = np.empty(_LEFT + 16 * sum(8 * o.size for o in self.outputs), np.uint8)
 
     def run(self, path: Array, baseline: Array, alphas: Array) -> Iterator[tuple[slice, Lane]]:
         """Evaluate the model at all of some points: which of them are in the lane now.
