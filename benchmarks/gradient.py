@@ -1,6 +1,6 @@
 """Cost of a gradient: forward with gradient against forward alone, in onnxruntime on one thread.
 
-    python benchmarks/gradient.py [--net NAME …] [--rounds N] [--json] [--profile]
+    python benchmarks/gradient.py [--net NAME …] [--batch N] [--rounds N] [--json] [--profile]
 
 The gradient graph is the one that the runtime runs. Peers run in the same process, in turns with
 it (A B A B …): torch's eager forward with the gradient of the input for the nets that are defined
@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ Feeds = dict[str, np.ndarray]
 
 
 def resnet() -> tuple[Any, Any]:
-    """A torch module of 15 convolutions in residual blocks, and its example: 8 images of 224²."""
+    """A torch module of 15 convolutions in residual blocks, and its example, images of 224²."""
     import torch
     from torch import nn
 
@@ -84,7 +85,7 @@ def resnet() -> tuple[Any, Any]:
 
 
 def transformer() -> tuple[Any, Any]:
-    """A pre-LN transformer of 4 layers, and its example: 8 sequences of 128 vectors of 256."""
+    """A pre-LN transformer of 4 layers, and its example, sequences of 128 vectors of 256."""
     import torch
     from torch import nn
 
@@ -115,7 +116,28 @@ def transformer() -> tuple[Any, Any]:
     return Pooled(), torch.randn(8, 128, 256)
 
 
-NETS = {"resnet": resnet, "transformer": transformer}
+def recurrent(kind: str) -> tuple[Any, Any]:
+    """Two layers of 128 of torch's LSTM, GRU or RNN, and its example, sequences of 64 steps."""
+    import torch
+    from torch import nn
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = getattr(nn, kind)(128, 128, num_layers=2, batch_first=True)
+            self.head = nn.Linear(128, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.layers(x)[0][:, -1])
+
+    return Last(), torch.randn(8, 64, 128)
+
+
+NETS = {
+    "resnet": resnet,
+    "transformer": transformer,
+    **{k.lower(): partial(recurrent, k) for k in ("LSTM", "GRU", "RNN")},
+}
 
 
 def export(net: Any, example: Any, opset: int = 18) -> onnx.ModelProto:
@@ -285,6 +307,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
         torch.manual_seed(0)
         torch.set_num_threads(1)
         net, example = NETS[name]()
+        example = torch.randn(options.batch, *example.shape[1:])
         net.eval()
         model, feeds = export(net, example), {"x": example.numpy()}
     elif FILES[name].exists():
@@ -327,7 +350,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", action="append", choices=[*NETS, *FILES])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--batch", type=int, default=8, help="for symbolic sizes of model files")
+    parser.add_argument(
+        "--batch", type=int, default=8, help="rows, and all symbolic sizes of model files"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()

@@ -13,7 +13,8 @@ a large matrix product of torch or onnxruntime. torch's exporter merges batch no
 convolutions; in torch it stays, as it is run there.
 
 The truth is the midpoint rule on `--reference` gradients of torch in float32, kept in the folder of
-the models. Captum's rules are evaluated on the same gradients, interpolated between midpoints.
+the models. Captum's rules are evaluated on the same gradients: interpolated between midpoints for
+smooth networks, else with the nearest one.
 Errors are in the L1 norm, relative to the truth. Times are medians of rounds of the processor's
 time on one thread, else of the clock: then nothing else may run.
 """
@@ -184,10 +185,13 @@ class Truth:
     Args:
         slopes: Gradients at midpoints, [count, features].
         displacement: x - x', [features].
+        smooth: Whether the gradient may be interpolated. Between the jumps that ReLUs make, that
+            would take part of their error from a rule, so the nearest midpoint stands for a node.
     """
 
     slopes: np.ndarray
     displacement: np.ndarray
+    smooth: bool
 
     def __post_init__(self) -> None:
         self.values = self.displacement * self.slopes.mean(0, dtype=np.float64)
@@ -198,12 +202,12 @@ class Truth:
         return float(apart / np.abs(self.values).sum())
 
     def by_rule(self, rule: str, steps: int) -> float:
-        """Error of one of Captum's rules, on gradients interpolated between the midpoints."""
+        """Error of one of Captum's rules, with the gradients at the midpoints."""
         weigh, place = approximation_parameters(rule)
         count = len(self.slopes)
         at = np.clip(np.asarray(place(steps)) * count - 0.5, 0, count - 1)
         low = np.minimum(at.astype(int), count - 2)
-        part = at - low
+        part = at - low if self.smooth else np.rint(at - low)
         weights = np.zeros(count)
         np.add.at(weights, low, np.asarray(weigh(steps)) * (1 - part))
         np.add.at(weights, low + 1, np.asarray(weigh(steps)) * part)
@@ -411,7 +415,7 @@ def whole(bench: Bench, row: dict[str, Any], options: argparse.Namespace) -> dic
     taken = in_turns({"igrt": ours, "captum": captums}, options.rounds, options.seconds)
     count = reference_of(a, options)
     displacement = (a.rows - a.baseline).reshape(-1).double().numpy()
-    truth = Truth(gradients(bench, count, options.models), displacement)
+    truth = Truth(gradients(bench, count, options.models), displacement, bench.anchor.smooth)
     mine = found["igrt"]
     (values,) = mine.values.values()
     steps, rule = truth.fewest()

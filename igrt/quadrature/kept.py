@@ -13,32 +13,6 @@ from igrt.quadrature.scheme import patterson_nodes, patterson_weights
 from igrt.quadrature.trapezoid import Trapezoid, dot
 from igrt.specs import Array
 
-MEMORY = 0.25
-"""Part of the difference of the two coarser rules that counts as well: two neighbours may agree by
-chance where the integrand has one step, three hardly."""
-
-_SURE = 15
-"""Nodes from which that holds."""
-
-
-def doubted(nodes: int, near: float, far: float, norm: float) -> float:
-    """Estimated error of the finest of three nested rules.
-
-    It is at least |fine - middle|, and `MEMORY`·|middle - coarse|. With 7, 3 and 1 nodes the
-    differences are the errors of 3 nodes and of 1, which fall like ρ^(-2n) for an analytic
-    integrand (Trefethen, 2008): the former is expected to be the cube of the latter, and that cube
-    counts in place of a part.
-
-    Args:
-        nodes: Nodes of the finest rule.
-        near: |fine - middle|.
-        far: |middle - coarse|.
-        norm: Norm of the finest estimate.
-    """
-    if nodes >= _SURE or norm == 0:
-        return max(near, MEMORY * far)
-    return max(near, far * (far / norm) ** 2)
-
 
 @final
 @dataclass(frozen=True)
@@ -48,12 +22,15 @@ class Figures:
     Args:
         norm: Σ scale·|mean|.
         total: Σ displacement·mean.
-        error: Estimated error of the mean, Σ scale·|…|.
+        error: Estimated error of the mean, Σ scale·|…|; of a nested rule its difference from the
+            one before.
+        before: The difference of that one from the one before it; 0 for other rules.
     """
 
     norm: float
     total: float
     error: float
+    before: float = 0.0
 
 
 class Gradients(Protocol):
@@ -130,8 +107,7 @@ class HostGradients:
         coarse, middle, fine = self._rules
         near = self._norm(np.subtract(fine, middle, out=self._room))
         far = self._norm(np.subtract(middle, coarse, out=self._room))
-        figures = self._figures(fine, near)
-        return self._by_trapezoid(), replace(figures, error=doubted(nodes, near, far, figures.norm))
+        return self._by_trapezoid(), replace(self._figures(fine, near), before=far)
 
     def insert(self, alphas: Sequence[float], gradients: Sequence[Array]) -> Figures:
         """Take those at further nodes; the nested rules are over."""
@@ -177,4 +153,4 @@ class HostGradients:
         return gradients
 
 
-__all__ = ["Figures", "Gradients", "HostGradients", "doubted"]
+__all__ = ["Figures", "Gradients", "HostGradients"]

@@ -10,7 +10,6 @@ import numpy as np
 
 from igrt.quadrature import Figures
 from igrt.quadrature.gaps import trapezoid
-from igrt.quadrature.kept import doubted
 from igrt.quadrature.scheme import patterson_nodes, patterson_weights
 from igrt.runtime.device import Device, Ring
 from igrt.runtime.kept import MOST
@@ -121,7 +120,7 @@ class DeviceGradients:
             rules[rule] = patterson_weights(size, count)[order]
         found, self.steps = self._weigh(rules, factors)
         norm, total, near, far = (float(found[k]) for k in (3, 4, 5, 6))
-        return _figures(found), Figures(norm, total, doubted(count, near, far, norm))
+        return _figures(found), Figures(norm, total, near, far)
 
     def insert(self, alphas: Sequence[float], gradients: Sequence[int]) -> Figures:
         """Take those at further nodes; the nested rules are over."""

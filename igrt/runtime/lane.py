@@ -111,7 +111,6 @@ class HostLane:
         rows: Most points per run.
         of_point: Input of the model that says which row each cotangent belongs to; None where each
             has a row of its own.
-        release: Whether the first run of each size gives all memory back that the model took.
 
     Raises:
         OutOfMemory: If memory does not suffice for the buffers.
@@ -127,10 +126,8 @@ class HostLane:
         cotangent: str | None,
         rows: int,
         of_point: str | None = None,
-        release: bool = False,
     ) -> None:
         self._session, self._kernels, self._paths = session, kernels, paths
-        self._release = release
         self._outputs, self._cotangent, self._of_point = outputs, cotangent, of_point
         self.rows = rows
         self._ends = {
@@ -151,6 +148,9 @@ class HostLane:
         self._baseline = np.full(rows, -1)
         self._count = self.distinct = 0
         """Points in the last run, and how many of them differ, where rows share them."""
+        self._steady: tuple[int, int] | None = None
+        """Path and baseline of all rows of the last run, where it had one of each."""
+        self._steady_slots = self._row[:0]
         self._found: list[Array] = []
         self._runs: dict[tuple[int, int], Callable[[], None] | None] = {}
         self._seen: set[tuple[int, int]] = set()
@@ -160,6 +160,12 @@ class HostLane:
         """Bring points into the buffers."""
         paths, count = self._paths, len(path)
         self._count = self.distinct = count
+        same = int(path[0]), int(baseline[0])
+        alone = self._of_point is None and _constant(path) and _constant(baseline)
+        if alone and same == self._steady and count <= len(self._steady_slots):
+            self._interpolate(self._steady_slots[:count], alphas)
+            return
+        self._steady = None
         example = paths.example[path]
         # what does not move along a path is there already where the row had the same path before
         new = np.flatnonzero(path != self._path[:count])
@@ -171,9 +177,7 @@ class HostLane:
             example, baseline, alphas = example[first], baseline[first], alphas[first]
             self.distinct = count = len(first)
         slots = self._table.slots(example, baseline)
-        for name, (x, b) in self._table.ends.items():
-            points = self._buffers[name][:count].reshape(count, -1)
-            self._kernels.interpolate(b, x, slots, np.ascontiguousarray(alphas), points)
+        self._interpolate(slots, alphas)
         new = np.flatnonzero(example != self._example[:count])
         if len(new):
             self._example[new] = example[new]
@@ -184,6 +188,14 @@ class HostLane:
             self._baseline[new] = baseline[new]
             for name, reference in paths.references.items():
                 self._buffers[reference][new] = paths.baselines[name][baseline[new]]
+        if alone:
+            self._steady, self._steady_slots = same, slots
+
+    def _interpolate(self, slots: Array, alphas: Array) -> None:
+        count, alphas = len(slots), np.ascontiguousarray(alphas)
+        for name, (x, b) in self._table.ends.items():
+            points = self._buffers[name][:count].reshape(count, -1)
+            self._kernels.interpolate(b, x, slots, alphas, points)
 
     def run(self) -> None:
         """Evaluate the model at the points.
@@ -192,8 +204,8 @@ class HostLane:
             OutOfMemory: If memory does not suffice.
             InternalError: If an output does not have one row per point.
         """
-        count, feeds = self._count, self._fed_now()
-        bound = self._bound(feeds) if self._binds else None
+        count = self._count
+        bound = self._bound() if self._binds else None
         if bound is not None:
             try:
                 bound()
@@ -203,7 +215,7 @@ class HostLane:
                 self._found = [self._made[o.name][:count].reshape(count, -1) for o in self._outputs]
                 return
         names = [o.name for o in self._outputs]
-        found = self._session.run(names, feeds, release=self._release)
+        found = self._session.run(names, self._fed_now())
         self._found = [_flat(o, a, count) for o, a in zip(self._outputs, found, strict=True)]
 
     def read(self) -> list[Array]:
@@ -240,7 +252,7 @@ class HostLane:
         fed |= {r: paths.inputs[n] for n, r in paths.references.items()}
         return fed if self._cotangent is None else fed | {self._cotangent: paths.cotangents}
 
-    def _bound(self, feeds: Feeds) -> Callable[[], None] | None:
+    def _bound(self) -> Callable[[], None] | None:
         """The run of so many points in place; only for their second time does that pay."""
         count = self._count, self.distinct
         if count not in self._seen:
@@ -249,7 +261,7 @@ class HostLane:
         if count not in self._runs:
             batched = self._paths.batched
             made = {n: self._view(a, self._count, batched) for n, a in self._made.items()}
-            self._runs[count] = self._session.bind(feeds, made)
+            self._runs[count] = self._session.bind(self._fed_now(), made)
         return self._runs[count]
 
     @staticmethod
@@ -301,6 +313,10 @@ class _Table:
                 x[slot], b[slot] = of_x[pair[0]], of_b[pair[1]]
         points = np.diff(first, append=len(example))
         return np.repeat([self._slots[p] for p in pairs], points)
+
+
+def _constant(numbers: Array) -> bool:
+    return bool((numbers == numbers[0]).all())
 
 
 def _distinct(example: Array, baseline: Array, alphas: Array) -> tuple[Array, Array]:

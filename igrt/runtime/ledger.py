@@ -61,6 +61,8 @@ class Piece:
 
 def of_pieces(pieces: Sequence[Piece]) -> tuple[Array, Array]:
     """Path and position of each point of some pieces."""
+    if len(pieces) == 1:
+        return np.full(len(pieces[0]), pieces[0].path), pieces[0].alphas
     path = np.repeat([p.path for p in pieces], [len(p) for p in pieces])
     return path, np.concatenate([p.alphas for p in pieces])
 
@@ -211,9 +213,7 @@ class Sums:
             refuse(self._points, self._names)
         else:  # what it makes of a number that is none, it cannot undo
             self._points.refuse_unbounded([o.name for o in self._points.outputs], None)
-        slots = np.repeat([p.slot for p in pieces], [len(p) for p in pieces])
-        parts = [p.weights for p in pieces if p.weights is not None]
-        weights = np.ascontiguousarray(np.concatenate(parts, axis=1))
+        slots, weights = _weighed(pieces)
         for sums, flat in zip(self._sums, self._points.lane.read(), strict=True):
             self._points.kernels.accumulate(sums, flat, slots, weights)
 
@@ -233,6 +233,15 @@ class Sums:
         if self._pullback is not None:
             sums = _pulled_back(self._pullback, path, self._scheme.stages[done - 1], sums)
         return settled(self._points, self._names, self._scheme, path, done, sums, self._found)
+
+
+def _weighed(pieces: Sequence[Piece]) -> tuple[Array, Array]:
+    """Slot of each point, [points] int64, and what it contributes, [rules, points]."""
+    parts = [p.weights for p in pieces if p.weights is not None]
+    if len(pieces) == 1:
+        return np.full(len(pieces[0]), pieces[0].slot), np.ascontiguousarray(parts[0])
+    slots = np.repeat([p.slot for p in pieces], [len(p) for p in pieces])
+    return slots, np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
 def _pulled_back(

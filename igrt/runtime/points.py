@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, final
 
 import numpy as np
@@ -11,11 +12,13 @@ from igrt.errors import OutOfMemory
 from igrt.kernels import KernelSet
 from igrt.runtime.lane import HostLane, Lane, LaneMaker, Output
 from igrt.runtime.paths import Paths
-from igrt.runtime.plan import BESIDE
 from igrt.runtime.session import Session
 from igrt.runtime.unbounded import refuse_unbounded
 from igrt.runtime.watch import Watch
 from igrt.specs import Array
+
+_LEFT = 4 << 20
+"""Bytes that small arrays beside the sums over a run may take."""
 
 
 @final
@@ -56,7 +59,8 @@ class Points:
         self.rows = self.distinct = 0
         """Most rows, and most different points, of a run so far."""
         self._open: Lane | None = None
-        self._short, self._proven = False, 0
+        self._held: Array | None = None
+        self._scarce = False
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
         """Path of each point of the last run, and its position."""
 
@@ -81,7 +85,7 @@ class Points:
             except OutOfMemory:
                 if self.chunk == 1:
                     raise
-                self._halve(self.chunk)
+                self.chunk //= 2
         return self._open
 
     def _new_lane(self) -> Lane:
@@ -89,7 +93,7 @@ class Points:
         lane = None if self._lanes is None else self._lanes(self.paths, self.outputs, **options)
         if lane is not None:
             return lane
-        options |= {"of_point": self._of_point, "release": self._short}
+        options["of_point"] = self._of_point
         return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
     def step(self, path: Array, baseline: Array, alphas: Array) -> int:
@@ -113,37 +117,30 @@ class Points:
             count = min(self.chunk, len(alphas))
             try:
                 lane.fill(path[:count], baseline[:count], alphas[:count])
+                self._hold_back()
                 lane.run()
-                self._leave_room(count)
             except OutOfMemory:
                 if count == 1:
                     raise
                 del lane  # its buffers go before others come
-                self._halve(count)
+                self.chunk, self._open = max(1, count // 2), None
+                self._scarce = True
                 continue
+            if self._scarce:
+                self._held = None
             self.path, self._alphas = path[:count], alphas[:count]
             self.rows = max(self.rows, count)
             self.distinct = max(self.distinct, lane.distinct)
             return count
 
-    def _halve(self, count: int) -> None:
-        """Go on with half of so many points per run, without what the runs so far have left."""
-        self.chunk, self._open = max(1, count // 2), None
-        self._short, self._proven = True, 0
+    def _hold_back(self) -> None:
+        """Keep a run from the memory that the sums over it need.
 
-    def _leave_room(self, count: int) -> None:
-        """Make sure that a run of more points than before leaves memory to work with its outputs.
-
-        Raises:
-            OutOfMemory: If it does not.
+        onnxruntime takes what there is while chunks are too large, and gives nothing back.
         """
-        if count <= max(1, self._proven):
-            return
-        try:
-            np.empty(BESIDE, np.uint8)
-        except MemoryError:
-            raise OutOfMemory("out of memory beside the model") from None
-        self._proven = count
+        if self._held is None:
+            with suppress(MemoryError):
+                self._held = np.empty(_LEFT + 16 * sum(8 * o.size for o in self.outputs), np.uint8)
 
     def run(self, path: Array, baseline: Array, alphas: Array) -> Iterator[tuple[slice, Lane]]:
         """Evaluate the model at all of some points: which of them are in the lane now.

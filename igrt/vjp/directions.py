@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import final
 
 import onnx
@@ -15,6 +16,7 @@ from igrt.specs import TensorSpec
 from igrt.vjp.recurrence import Cell, GruCell, LstmCell, activations, cell_of, hidden_size
 
 _END = 2**63 - 1
+_NOTE = "igrt/inside"
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
@@ -119,12 +121,18 @@ class Direction:
         return value.emit.typed(value, (self.x.shape[0], *value.shape[1:]))
 
 
+def cells(node: Node) -> list[Cell]:
+    """The cell of each direction of a node."""
+    count = 2 if str(node.attr("direction", "forward")).lower() == "bidirectional" else 1
+    return [cell_of(node, f) for f in activations(node, _DEFAULTS[node.op_type], count)]
+
+
 def directions(emit: Emitter, node: Node, cts: Sequence[Value | None]) -> list[Direction]:
     """The directions of a node, with everything as [steps, batch, …]."""
     direction = str(node.attr("direction", "forward")).lower()
-    count = 2 if direction == "bidirectional" else 1
+    kinds = cells(node)
+    count = len(kinds)
     batchwise = bool(node.attr("layout", 0))
-    functions = activations(node, _DEFAULTS[node.op_type], count)
 
     def turned(value: Value | None, perm: Sequence[int]) -> Value | None:
         if value is None:
@@ -147,8 +155,7 @@ def directions(emit: Emitter, node: Node, cts: Sequence[Value | None]) -> list[D
     ends = [turned(c, (1, 0, 2)) for c in (*cts[1:], None, None)]
     starts = [turned(node.get(n), (1, 0, 2)) for n in ("initial_h", "initial_c")]
     found = []
-    for d in range(count):
-        cell = cell_of(node, functions[d])
+    for d, cell in enumerate(kinds):
         size = hidden_size(node)
         high = cell.gates * size
         w = part(emit.typed(node["W"], (count, high, None)), d)
@@ -157,7 +164,7 @@ def directions(emit: Emitter, node: Node, cts: Sequence[Value | None]) -> list[D
         weights = {}
         late = isinstance(cell, GruCell) and cell.late_reset
         across = emit.Transpose(r, perm=[1, 0])
-        if isinstance(cell, GruCell) and not late:
+        if isinstance(cell, GruCell):
             weights["R_zr"], weights["R_h"] = emit.node(
                 "Split", [across, [2 * size, size]], {"axis": 1}, outputs=2
             )
@@ -212,6 +219,43 @@ def _hidden_states(emit: Emitter, node: Node) -> Value:
     return emit.known(TensorSpec(proto.output[0], node["X"].dtype, None))
 
 
+@final
+@dataclass(frozen=True)
+class Steps:
+    """Names in a gradient graph of what one direction of a recurrent node reads and computes.
+
+    Args:
+        product: x·Wᵀ + b.
+        weights: What the cell reads beside it.
+        first: Initial states.
+        masks: Whether a sequence has each step; None where all have all steps.
+        backwards: Whether it starts at the last step.
+        inside: Stacks of what `step` appends to its `inside`, then of the states in front.
+    """
+
+    product: str
+    weights: Mapping[str, str]
+    first: Sequence[str]
+    masks: str | None
+    backwards: bool
+    inside: Sequence[str]
+
+
+def note(emit: Emitter, node: Node, steps: Sequence[Steps]) -> None:
+    """Write into a recurrent node what computes its steps a second time, for `igrt.stage.lower`."""
+    proto = emit.extend(emit.graph.producers[next(o for o in node.proto.output if o)])
+    others = [p for p in proto.metadata_props if p.key != _NOTE]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(others)
+    proto.metadata_props.add(key=_NOTE, value=json.dumps([asdict(s) for s in steps]))
+
+
+def noted(node: onnx.NodeProto) -> list[Steps]:
+    """What `note` has written into a node; nothing for any other."""
+    found = [p.value for p in node.metadata_props if p.key == _NOTE]
+    return [Steps(**given) for given in json.loads(found[0])] if found else []
+
+
 def element(inner: Emitter, value: Value, axes: int) -> Value:
     """An input of a body for one element of a stack, or for a state (`axes` = 0)."""
     shape = None if value.shape is None else value.shape[axes:]
@@ -223,4 +267,4 @@ def inside(inner: Emitter, weights: Mapping[str, Value]) -> dict[str, Value]:
     return {n: inner.value(v.name) for n, v in weights.items()}
 
 
-__all__ = ["Direction", "directions", "element", "inside"]
+__all__ = ["Direction", "Steps", "cells", "directions", "element", "inside", "note", "noted"]

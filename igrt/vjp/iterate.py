@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -15,6 +14,7 @@ from igrt.graph import Emitter, Graph, Value
 from igrt.graph.body import needed_nodes, own_inputs, pack
 from igrt.graph.onnx_types import value_info
 from igrt.specs import Dim, TensorSpec
+from igrt.vjp.lean import at_once, fuse
 from igrt.vjp.pullback import pullback, reach
 
 
@@ -120,7 +120,8 @@ def reverse(
     returned = [n for n in wrt if n in stacks and n in gradients]
     outputs += [gradients[n] for n in returned]
 
-    early = _at_once(emit, inner, stacked or {}, {o.name for o in outputs})
+    early = at_once(emit, inner, stacked or {}, {o.name for o in outputs})
+    fuse(inner, outputs)
     cheap = [*cheap, *early]
     _, needed = needed_nodes(inner, {o.name for o in outputs}, cheap)
     inputs = [n for n in own_inputs(original) if n in needed and n not in stacks]
@@ -289,46 +290,6 @@ def _element_spec(inner: Emitter, stack: Stack) -> TensorSpec:
     return TensorSpec(
         stack.name, stack.value.dtype, shape if shape is not None else _element(stack)
     )
-
-
-_ELEMENTWISE = frozenset("Add Cast Div Exp Greater Less Mul Neg Sub Where".split())
-
-
-def _at_once(
-    emit: Emitter, inner: Emitter, stacked: Mapping[str, Value], outputs: Collection[str]
-) -> dict[str, Value]:
-    """Stacks of what is emitted in a body, where it is made of stacks and numbers only.
-
-    (x·a)·b becomes x·(a·b) for stacks a and b, so that a step has one product less.
-    """
-    found = dict(stacked)
-    uses = Counter(name for node in inner.nodes for name in node.input)
-    scaled: dict[str, tuple[str, Value]] = {}
-    for node in inner.nodes if stacked else ():
-        operands = [found.get(n) or _number(emit, inner, n) for n in node.input]
-        known = [o for o in operands if o is not None]
-        if (
-            node.op_type in _ELEMENTWISE
-            and len(known) == len(operands)
-            and any(n in found for n in node.input)
-        ):
-            given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-            found[node.output[0]] = emit.node(node.op_type, operands, given)[0]
-        elif node.op_type == "Mul" and len(known) == 1:
-            x, factor = node.input[operands.index(None)], known[0]
-            if x in scaled and uses[x] == 1 and x not in outputs:
-                x, before = scaled[x]
-                factor = before * factor
-                name = inner.feed("in", factor.dtype, _element(Stack("", factor))).name
-                found[name] = factor
-                node.input[:] = [x, name]
-            scaled[node.output[0]] = x, factor
-    return {n: v for n, v in found.items() if n not in stacked}
-
-
-def _number(emit: Emitter, inner: Emitter, name: str) -> Value | None:
-    elements = inner.constant_of(name)
-    return emit.constant(elements) if elements is not None and elements.ndim == 0 else None
 
 
 def add_ct(cts: dict[str, Value], name: str, ct: Value) -> None:

@@ -136,27 +136,25 @@ class GruCell:
         f, g = self.functions
         sizes = [2 * self.size, self.size]
         left, last = e.node("Split", [product, sizes], {"axis": -1}, outputs=2)
+        total = left + e.MatMul(h, weights["R_zr"])
+        bounded = _clipped(e, total, self.clip)
+        z_in, r_in = e.node("Split", [bounded, [self.size] * 2], {"axis": -1}, outputs=2)
+        z, r = f(e, z_in), f(e, r_in)
         if self.late_reset:
-            both = e.MatMul(h, weights["R"])
-            right, change = e.node("Split", [both, sizes], {"axis": -1}, outputs=2)
+            change = e.MatMul(h, weights["R_h"])
             if "Rb" in weights:
                 change = change + weights["Rb"]
+            inner = last + r * change
         else:
-            right = e.MatMul(h, weights["R_zr"])
-        total = left + right
-        bounded = _clipped(e, total, self.clip)
-        z, r = e.node("Split", [f(e, bounded), [self.size] * 2], {"axis": -1}, outputs=2)
-        if not self.late_reset:
             reset = r * h
             change = e.MatMul(reset, weights["R_h"])
             inside += [reset]
             inner = last + change
-        else:
-            inner = last + r * change
         inner_bounded = _clipped(e, inner, self.clip)
         n = g(e, inner_bounded)
-        inside += [total, bounded, z, r, change, inner, inner_bounded, n]
-        new = n + z * (h - n)
+        ahead = h - n
+        inside += [total, bounded, z_in, r_in, z, r, change, inner, inner_bounded, n, ahead]
+        new = n + z * ahead
         kept, y = _masked(e, mask, new, h)
         return [kept], y
 

@@ -1,7 +1,8 @@
 """The reported error is honest on real models: the true one is at most twice as large.
 
-The truth is the midpoint rule on many nodes, which shares none with the adaptive path. On networks
-of ReLUs its own error falls like 1/n; with the counts here it is some 1e-4, and 1e-3 for the
+The truth is the midpoint rule on many nodes, which shares none with the adaptive path, or a Gauss
+rule where the network is smooth: midpoints would be wrong by 6e-6 there. On networks of ReLUs its
+own error falls like 1/n; with the counts here it is some 1e-4, and 1e-3 for the
 Inception network, of which only one input is judged to save time. `python benchmarks/honesty.py`
 judges with more, and on more kinds of networks.
 """
@@ -27,16 +28,16 @@ def samples(name, spec):
 
 
 @pytest.mark.parametrize(
-    ("name", "of", "inputs", "midpoints"),
+    ("name", "of", "inputs", "rule", "nodes"),
     [
-        ("breast_cancer_mlp", "logits", 50, 1000),
-        ("breast_cancer_mlp", "probabilities", 50, 1000),
-        ("digits_cnn", "logits", 50, 3000),
-        ("digits_cnn", "probabilities", 50, 3000),
-        ("inception_cifar", "logits", 1, 500),
+        ("breast_cancer_mlp", "logits", 50, "gauss_legendre", 300),
+        ("breast_cancer_mlp", "probabilities", 50, "gauss_legendre", 300),
+        ("digits_cnn", "logits", 50, "midpoint", 3000),
+        ("digits_cnn", "probabilities", 50, "midpoint", 3000),
+        ("inception_cifar", "logits", 1, "midpoint", 500),
     ],
 )
-def test_the_true_error_is_at_most_twice_the_reported(name, of, inputs, midpoints):
+def test_the_true_error_is_at_most_twice_the_reported(name, of, inputs, rule, nodes):
     explainer = igrt.Explainer(MODELS / name / f"{name}.onnx", of=of, provider="cpu")
     (spec,) = explainer.inputs
     x = samples(name, spec)[:inputs]
@@ -46,9 +47,10 @@ def test_the_true_error_is_at_most_twice_the_reported(name, of, inputs, midpoint
         found = explainer.explain(x, baselines=baselines, target="top1", **options)
         return found, found.values[spec.name].reshape(len(x), -1)
 
-    _, truth = explain(rule="midpoint", n_steps=midpoints)
+    _, truth = explain(rule=rule, n_steps=nodes)
     for tolerance in TOLERANCES:
         result, values = explain(tolerance=tolerance)
         assert result.converged.all()
         true = np.abs(values - truth).sum(axis=1) / np.abs(truth).sum(axis=1)
-        assert (true <= 2 * result.error).all(), (tolerance, true, result.error)
+        # float32 gradients are rounded by some 1e-7 each
+        assert (true <= 2 * result.error + 5e-7).all(), (tolerance, true, result.error)

@@ -21,7 +21,7 @@ class Echo:
     def __init__(self, most_rows=None):
         self.rows, self.most_rows = [], most_rows
 
-    def run(self, outputs, feeds, release=False):
+    def run(self, outputs, feeds):
         x = feeds["x"]
         self.rows.append(len(x))
         if self.most_rows is not None and len(x) > self.most_rows:

@@ -33,7 +33,7 @@ class CubicSession(Fake):
     def __init__(self, most_rows=None, fail=None):
         self.rows, self.most_rows, self.fail = [], most_rows, fail
 
-    def run(self, outputs, feeds, release=False):
+    def run(self, outputs, feeds):
         assert outputs == ["grad"]
         x, ct = feeds["x"], feeds["ct"]
         self.rows.append(len(x))
@@ -211,7 +211,7 @@ def test_a_step_graph_is_fed_with_other_tensors_than_those_attributed():
     class Step(Fake):
         """The same cubic after a prefix h = 2x: fed with h, gives the gradient of x."""
 
-        def run(self, outputs, feeds, release=False):
+        def run(self, outputs, feeds):
             assert set(feeds) == {"h", "ct"}
             return [(3 * (feeds["h"] / 2) ** 2).astype(np.float32)]
 

@@ -10,8 +10,9 @@ import onnx
 
 from igrt.graph.prune import needed_names, prune
 from igrt.stage.lower.clip import widen_clips
-from igrt.stage.lower.crop import crop_by_padding
+from igrt.stage.lower.depthwise import fill_depthwise
 from igrt.stage.lower.factor import factor_out
+from igrt.stage.lower.recurrent import keep_gates
 
 
 def lower(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -22,7 +23,7 @@ def lower(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     outputs = [o.name for o in model.graph.output]
     lowered = prune(model, outputs)
-    for rewrite in (widen_clips, crop_by_padding, factor_out):
+    for rewrite in (keep_gates, widen_clips, fill_depthwise, factor_out):
         rewrite(lowered)
     graph = lowered.graph
     needed = needed_names(graph.node, outputs)

@@ -2,7 +2,8 @@
 
 The forward node stays as it is. Its output Y holds every hidden state, so what the cell computes
 from one is computed for all steps at once; only the cell states of an LSTM need a Scan of their
-own. The pullback is one Scan per direction, over what is saved.
+own. The pullback is one Scan per direction, over what is saved. What is computed a second time here
+is noted in the node; the runtime does without (`igrt.stage.lower.recurrent`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import onnx
 from igrt.graph import Emitter, Graph, Node, Value
 from igrt.graph.body import body_graph, pack
 from igrt.graph.prune import empty
-from igrt.vjp.directions import Direction, directions, element, inside
+from igrt.vjp.directions import Direction, Steps, directions, element, inside, note
 from igrt.vjp.iterate import Stack, State, once, reverse
 from igrt.vjp.recurrence import GruCell
 from igrt.vjp.registry import Edge, vjp
@@ -29,7 +30,10 @@ def recurrent(
 ) -> dict[Edge, Value]:
     """h, c = cell(p, h, c), p = x·Wᵀ + b, hence x‾ = p‾·W, W‾ = Σ p‾ᵀ·x, b‾ = Σ p‾."""
     wanted = {node.formals[e] for e in edges if isinstance(e, int)}
-    parts = [_pullback(emit, d, wanted) for d in directions(emit, node, cts)]
+    steps: list[Steps] = []
+    parts = [_pullback(emit, d, wanted, steps) for d in directions(emit, node, cts)]
+    if steps:
+        note(emit, node, steps)
     gradients: dict[Edge, Value] = {}
     for edge in edges:
         formal = node.formals[int(edge)]
@@ -47,8 +51,13 @@ def recurrent(
     return gradients
 
 
-def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Value]:
-    """What one direction contributes, by the input's name in the schema."""
+def _pullback(
+    emit: Emitter, along: Direction, wanted: set[str], steps: list[Steps]
+) -> dict[str, Value]:
+    """What one direction contributes, by the input's name in the schema.
+
+    What it saves of the cell goes into `steps`, where there is more than one.
+    """
     cell, backwards = along.cell, along.backwards
     inner = Emitter(Graph(empty(emit.graph.model)), outer=emit)
     product = element(inner, along.product, 1)
@@ -68,6 +77,17 @@ def _pullback(emit: Emitter, along: Direction, wanted: set[str]) -> dict[str, Va
     before = [hidden, *along.cells(emit, hidden)]
     stacks: list[Value] = []
     cell.step(emit, along.product, before, along.weights, masks, stacks)
+    if not along.single:
+        steps.append(
+            Steps(
+                along.product.name,
+                {n: v.name for n, v in along.weights.items()},
+                [v.name for v in along.first],
+                None if masks is None else masks.name,
+                along.backwards,
+                [v.name for v in (*stacks, *before)],
+            )
+        )
     tapes = dict(zip([v.name for v in (*within, *enters)], [*stacks, *before], strict=True))
 
     reads = [Stack(product.name, along.product, 0, backwards)]

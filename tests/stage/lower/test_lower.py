@@ -34,64 +34,6 @@ def run(model, feeds):
     return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)[0]
 
 
-# Pad and Slice
-
-
-def int64(*numbers):
-    return np.asarray(numbers, np.int64)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "shape", "pads", "begin", "end", "axis"),
-    [
-        ("float[1, 2, 3, 40] x", (1, 2, 3, 40), (0, 0, 0, 0, 0, 0, 0, 1), 1, 41, 3),
-        ("float[1, 2, 3, 40] x", (1, 2, 3, 40), (0, 0, 2, 0, 0, 0, 1, 3), 0, 5, 2),
-        ("float[1, 2, 3, 40] x", (1, 2, 3, 40), (0, 0, 0, 1, 0, 0, 0, 0), -41, -1, 3),
-        ("float[n] x", (40,), (3, 0), 0, -3, 0),
-        ("float[n] x", (40,), (0, 3), 3, 2**63 - 1, 0),
-    ],
-)
-def test_a_slice_behind_a_pad_becomes_a_negative_amount(inputs, shape, pads, begin, end, axis):
-    stored = [("p", int64(*pads)), ("f", np.float32(7.5)), ("b", int64(begin)), ("e", int64(end))]
-    model = parsed("z = Pad(x, p, f) y = Slice(z, b, e, a)", [*stored, ("a", int64(axis))], inputs)
-    x = RNG.standard_normal(shape).astype(np.float32)
-    lowered = lower(model)
-    assert operators(lowered) == {"Pad": 1}
-    np.testing.assert_array_equal(run(lowered, {"x": x}), run(model, {"x": x}))
-
-
-def test_rows_too_short_for_a_pad_to_pay_stay():
-    stored = [("p", int64(0, 0, 0, 0, 0, 0, 0, 1)), ("f", np.float32(0)), ("a", int64(3))]
-    stored += [("b", int64(1)), ("e", int64(7))]
-    model = parsed("z = Pad(x, p, f) y = Slice(z, b, e, a)", stored)
-    assert operators(lower(model)) == operators(model)
-
-
-def test_a_pad_that_something_else_reads_stays():
-    stored = [("p", int64(0, 1)), ("f", np.float32(0)), ("b", int64(1)), ("e", int64(41))]
-    model = parsed(
-        "z = Pad(x, p, f) w = Slice(z, b, e, a) s = ReduceSum(z) y = Add(w, s)",
-        [*stored, ("a", int64(0))],
-        "float[40] x",
-    )
-    assert operators(lower(model)) == operators(model)
-
-
-@pytest.mark.parametrize("size", [9, 61])
-def test_the_pullback_of_max_pooling_stays_the_same(size):
-    model = parsed(
-        "y = MaxPool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x)",
-        inputs=f"float[n, 2, {size}, {size}] x",
-    )
-    gradient = prune(augment(model), ["igrt/grad/x"])
-    lowered = lower(gradient)
-    assert operators(lowered)["Slice"] < operators(gradient)["Slice"]
-    x = RNG.integers(-1, 2, (2, 2, size, size)).astype(np.float32)
-    ct = RNG.standard_normal((2, 2, size // 2 + 1, size // 2 + 1)).astype(np.float32)
-    feeds = {"x": x, "igrt/cotangent/y": ct}
-    np.testing.assert_array_equal(run(lowered, feeds), run(gradient, feeds))
-
-
 # Clip
 
 
@@ -177,3 +119,53 @@ def test_the_model_itself_is_not_changed():
     before = gradient.SerializeToString()
     onnx.checker.check_model(lower(gradient))
     assert gradient.SerializeToString() == before
+
+
+# depthwise ConvTranspose
+
+
+@pytest.mark.parametrize(
+    ("size", "window"),
+    [
+        ((7, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ((8, 7), {"kernel_shape": [3, 2], "strides": [2, 3], "dilations": [2, 1]}),
+        ((9,), {"kernel_shape": [5], "strides": [3], "pads": [2, 0]}),
+        ((4, 5, 6), {"kernel_shape": [2, 1, 3], "strides": [2, 1, 2], "pads": [0, 0, 1] * 2}),
+    ],
+)
+def test_a_strided_depthwise_gradient_is_a_convolution(size, window):
+    w = RNG.standard_normal((16, 1, *window["kernel_shape"])).astype(np.float32)
+    given = ", ".join(f"{k} = {v}" for k, v in window.items())
+    sizes = ", ".join(map(str, size))
+    model = parsed(f"y = Conv <group = 16, {given}> (x, w)", [("w", w)], f"float[n, 16, {sizes}] x")
+    gradient = prune(augment(model), ["igrt/grad/x"])
+    lowered = lower(gradient)
+    assert operators(gradient)["ConvTranspose"] == 1
+    assert operators(lowered)["ConvTranspose"] == 0
+    x = RNG.standard_normal((2, 16, *size)).astype(np.float32)
+    ct = RNG.standard_normal(run(model, {"x": x}).shape).astype(np.float32)
+    feeds = {"x": x, "igrt/cotangent/y": ct}
+    # the products are the same, and added in another order
+    np.testing.assert_allclose(run(lowered, feeds), run(gradient, feeds), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "group", "stride", "size"),
+    [(8, 8, 2, 7), (16, 8, 2, 7), (16, 16, 1, 7), (16, 16, 2, "m")],
+)
+def test_other_gradients_of_convolutions_stay(channels, group, stride, size):
+    w = RNG.standard_normal((channels, channels // group, 3, 3)).astype(np.float32)
+    model = parsed(
+        f"y = Conv <group = {group}, strides = [{stride}, {stride}]> (x, w)",
+        [("w", w)],
+        f"float[n, {channels}, {size}, {size}] x",
+    )
+    gradient = prune(augment(model), ["igrt/grad/x"])
+    assert operators(lower(gradient)) == operators(gradient)
+
+
+def test_a_depthwise_transposed_convolution_of_the_model_stays():
+    w = RNG.standard_normal((16, 1, 3, 3)).astype(np.float32)
+    body = "y = ConvTranspose <group = 16, strides = [2, 2]> (x, w)"
+    gradient = augment(parsed(body, [("w", w)], "float[n, 16, 5, 5] x"))
+    assert operators(lower(gradient))["ConvTranspose"] == 1

@@ -44,9 +44,9 @@ PADDED = [
 # onnx.reference pools to another shape here
 UNEVEN = [((5, 6), {"kernel_shape": [3, 2], "pads": [2, 0, 1, 1]})]
 
-# longer rows are shifted one by one, shorter ones all at once
-WIDE = [
-    ((60, 50), {"kernel_shape": [3, 3], "strides": strides, "pads": pads})
+# with and without a window that overhangs, at whose place there is a share of nothing
+OVERHANGING = [
+    ((12, 11), {"kernel_shape": [3, 3], "strides": strides, "pads": pads})
     for strides in ([1, 1], [2, 2], [3, 1])
     for pads in ([1, 1, 1, 1], [0, 0, 0, 0], [2, 0, 1, 2])
 ]
@@ -79,22 +79,8 @@ def gradient_by_indices(rng, x, attributes):
     return ct, gradient.reshape(x.shape)
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize(
-    ("sizes", "attributes"),
-    [
-        *WINDOWS,
-        *DILATED,
-        *PADDED,
-        *UNEVEN,
-        *WIDE,
-        *((sizes, given | {"ceil_mode": 1}) for sizes, given in CEILED),
-        ((6, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "storage_order": 0}),
-    ],
-)
-def test_max_pool_gives_ties_to_the_first(rng, sizes, attributes, dynamic):
-    x = rng.integers(-1, 2, (2, 3, *sizes)).astype(np.float32)  # many ties
-    shape = [None] * x.ndim if dynamic else x.shape
+def max_pool_gradient(x, ct, shape, attributes):
+    """What the rule makes of a cotangent in onnxruntime."""
     graph = helper.make_graph(
         [helper.make_node("MaxPool", ["x"], ["y"], name="node", **attributes)],
         "g",
@@ -103,11 +89,50 @@ def test_max_pool_gives_ties_to_the_first(rng, sizes, attributes, dynamic):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     model.ir_version = 10
-    model = augment(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = onnxruntime.InferenceSession(augment(model).SerializeToString())
+    return session.run(["igrt/grad/x"], {"x": x, "igrt/cotangent/y": ct})[0]
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "attributes"),
+    [
+        *WINDOWS,
+        *DILATED,
+        *PADDED,
+        *UNEVEN,
+        *OVERHANGING,
+        *((sizes, given | {"ceil_mode": 1}) for sizes, given in CEILED),
+        ((6, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "storage_order": 0}),
+    ],
+)
+def test_max_pool_gives_ties_to_the_first(rng, sizes, attributes, dynamic):
+    x = rng.integers(-1, 2, (2, 3, *sizes)).astype(np.float32)  # many ties
     ct, expected = gradient_by_indices(rng, x, attributes)
-    gradient = session.run(["igrt/grad/x"], {"x": x, "igrt/cotangent/y": ct})[0]
-    np.testing.assert_array_equal(gradient, expected)
+    shape = [None] * x.ndim if dynamic else x.shape
+    np.testing.assert_array_equal(max_pool_gradient(x, ct, shape, attributes), expected)
+
+
+@pytest.mark.parametrize("values", [[0], [-np.inf, 1], [-np.inf, -1, np.inf]])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_max_pool_of_flat_and_infinite_pictures_is_that_of_torch(rng, values, stride):
+    torch = pytest.importorskip("torch", reason="torch says which of several maxima is the first")
+    x = rng.choice(np.float32(values), (2, 3, 9, 8))
+    x[:, :, 5:] = values[0]  # whole windows of the same, -inf among them
+    theirs = torch.tensor(x, requires_grad=True)
+    y = torch.nn.functional.max_pool2d(theirs, 3, stride, 1)
+    ct = rng.integers(1, 9, y.shape).astype(np.float32)
+    y.backward(torch.tensor(ct))
+    window = {"kernel_shape": [3, 3], "strides": [stride] * 2, "pads": [1] * 4}
+    ours = max_pool_gradient(x, ct, x.shape, window)
+    np.testing.assert_array_equal(ours, theirs.grad.numpy())
+
+
+def test_a_window_of_padding_alone_has_no_maximum():
+    x = np.ones((1, 1, 3), np.float32)
+    window = {"kernel_shape": [2], "dilations": [4], "pads": [1, 1]}
+    gradient = max_pool_gradient(x, np.ones((1, 1, 1), np.float32), x.shape, window)
+    np.testing.assert_array_equal(gradient, 0 * x)
 
 
 @pytest.mark.parametrize(("sizes", "attributes"), CEILED)
