@@ -94,8 +94,8 @@ class Explainer:
         softplus: float | None = None,
     ) -> None:
         resources = Resources(provider, threads, memory, precision)
-        # products in float16 are made of the weights themselves
         given = read(model)
+        # products in float16 are made of the weights themselves
         self._given, self._weights = (given, None) if precision == "fp16" else taken_out(given)
         self._loaded = derived(self._given, cache)
         facts = self._loaded.facts

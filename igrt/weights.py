@@ -83,7 +83,10 @@ class Weights:
         if not file.exists():  # folders for temporary files are swept now and then
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
-                file.write_bytes(self._map)
+                handle, partial = tempfile.mkstemp(dir=self._folder)
+                with os.fdopen(handle, "wb") as copy:
+                    copy.write(self._map)
+                os.replace(partial, file)
             except OSError as error:
                 raise OutOfMemory(
                     f"{self._folder} was removed, and cannot be written again: {error.strerror}",
@@ -114,7 +117,8 @@ class Shared:
         found = {}
         for t in tensors:
             file = self._file(folder / t.location)
-            if t.offset % t.dtype.itemsize == 0 and t.offset + t.length <= len(file):
+            aligned = t.offset % t.dtype.itemsize == 0
+            if aligned and 0 <= t.offset <= len(file) - t.length:
                 part = file[t.offset : t.offset + t.length]
                 found[t.name] = part.view(t.dtype).reshape(t.shape)
         return found
@@ -286,7 +290,11 @@ def _referred(data: memoryview) -> _Tensor | None:
     if "location" not in entries or known is None:
         return None
     shape, dtype = known
-    return _Tensor(name, dtype, shape, entries["location"], int(entries.get("offset", "0")))
+    try:
+        offset = int(entries.get("offset", "0"))
+    except ValueError:  # onnxruntime says so
+        return None
+    return _Tensor(name, dtype, shape, entries["location"], offset)
 
 
 __all__ = ["Shared", "Weights", "taken_out"]

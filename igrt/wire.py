@@ -41,16 +41,24 @@ def fields(data: memoryview) -> Iterator[Field]:
         at = end
 
 
+_LONGEST = 10
+"""Bytes of a number of 64 bits."""
+
+
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
+    """A number, and where it ends.
+
+    Raises:
+        IndexError: If it is cut off.
+        ValueError: If it is longer than numbers are.
+    """
+    value = 0
+    for k in range(_LONGEST):
+        byte = data[at + k]
+        value |= (byte & 127) << 7 * k
         if byte < 128:
-            return value, at
-        shift += 7
+            return value, at + k + 1
+    raise ValueError("no number")
 
 
 def _number(value: int) -> bytes:

@@ -100,6 +100,25 @@ def external(folder, model):
     return file
 
 
+def test_numbers_without_an_end_are_no_model(small):
+    given = read(b"\xff" * 200_000)
+    assert taken_out(given) == (given, None)
+
+
+@pytest.mark.parametrize("offset", ["-1024", "2048", "here"])
+def test_references_outside_a_file_are_left_to_onnxruntime(monkeypatch, tmp_path, offset):
+    monkeypatch.setattr(weights, "_SHARED", 0)
+    model = product_model(matrix("a", 0), matrix("b", 1))
+    file = external(tmp_path, model)
+    moved = onnx.load(file, load_external_data=False)
+    at = {e.key: e for e in moved.graph.initializer[1].external_data}
+    at["offset"].value = offset
+    file.write_bytes(moved.SerializeToString())
+    assert list(Shared().arrays(moved.SerializeToString(), tmp_path)) == ["a"]
+    with pytest.raises(ModelLoadError):
+        igrt.explain(file, np.ones((1, 16), np.float32), target=0)
+
+
 def test_references_into_other_files_are_left_alone(small, tmp_path):
     model = product_model(matrix("a", 0), matrix("b", 1))
     file = external(tmp_path, model)

@@ -26,11 +26,9 @@ _CLOSE = 2.0**-20
 _TRUSTED = 0.1
 """Relative gap below which more evaluations stop if they do not help: the output itself jumps."""
 
-
 _MEMORY = 0.25
 """Part of the difference of the two coarser rules that counts as well: two neighbours may agree by
 chance where the integrand has one step, three hardly."""
-
 
 _SURE = 15
 """Nodes from which that holds."""

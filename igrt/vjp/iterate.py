@@ -14,7 +14,7 @@ from igrt.graph import Emitter, Graph, Value
 from igrt.graph.body import needed_nodes, own_inputs, pack
 from igrt.graph.onnx_types import value_info
 from igrt.specs import Dim, TensorSpec
-from igrt.vjp.lean import at_once, fuse
+from igrt.vjp.lean import at_once, element_shape, fuse
 from igrt.vjp.pullback import pullback, reach
 
 
@@ -106,7 +106,7 @@ def reverse(
         add_ct(cts, state.leaves, bar)
     for write in writes:
         spec = body.spec(write.name)
-        shape = spec.shape if spec.shape is not None else _element(write)
+        shape = spec.shape if spec.shape is not None else element_shape(write.value, write.axis)
         written.append(inner.feed("ct", write.value.dtype, shape))
         add_ct(cts, write.name, written[-1])
     everything = [*entering, *wrt]
@@ -270,15 +270,6 @@ def _known(inner: Emitter, state: State) -> tuple[Dim, ...] | None:
     return shape if shape is not None else state.first.shape
 
 
-def _element(stack: Stack) -> tuple[Dim, ...] | None:
-    """Shape of one element of a stack."""
-    shape = stack.value.shape
-    if shape is None:
-        return None
-    axis = stack.axis % len(shape)
-    return shape[:axis] + shape[axis + 1 :]
-
-
 def _like(inner: Emitter, name: str) -> Value:
     """A sum so far, which an input of the body brings in."""
     spec = inner.value(name).spec
@@ -288,7 +279,9 @@ def _like(inner: Emitter, name: str) -> Value:
 def _element_spec(inner: Emitter, stack: Stack) -> TensorSpec:
     shape = inner.value(stack.name).shape
     return TensorSpec(
-        stack.name, stack.value.dtype, shape if shape is not None else _element(stack)
+        stack.name,
+        stack.value.dtype,
+        shape if shape is not None else element_shape(stack.value, stack.axis),
     )
 
 

@@ -39,7 +39,7 @@ def at_once(
             if x in scaled and uses[x] == 1 and x not in outputs:
                 x, before = scaled[x]
                 factor = before * factor
-                name = inner.feed("in", factor.dtype, _element(factor)).name
+                name = inner.feed("in", factor.dtype, element_shape(factor)).name
                 found[name] = factor
                 node.input[:] = [x, name]
             scaled[node.output[0]] = x, factor
@@ -50,7 +50,7 @@ def at_once(
             for x, other in (node.input, node.input[::-1]):
                 if other in scaled and scaled[other][0] == x and uses[other] == 1:
                     factor = 1.0 + scaled[other][1]
-                    name = inner.feed("in", factor.dtype, _element(factor)).name
+                    name = inner.feed("in", factor.dtype, element_shape(factor)).name
                     found[name] = factor
                     node.CopyFrom(helper.make_node("Mul", [x, name], node.output, node.name))
                     scaled[node.output[0]] = x, factor
@@ -98,8 +98,12 @@ def _number(emit: Emitter, inner: Emitter, name: str) -> Value | None:
     return emit.constant(elements) if elements is not None and elements.ndim == 0 else None
 
 
-def _element(stack: Value) -> tuple[Dim, ...] | None:
-    return None if stack.shape is None else stack.shape[1:]
+def element_shape(stack: Value, axis: int = 0) -> tuple[Dim, ...] | None:
+    """Shape of one element of a stack along an axis."""
+    if stack.shape is None:
+        return None
+    axis %= stack.rank
+    return stack.shape[:axis] + stack.shape[axis + 1 :]
 
 
-__all__ = ["at_once", "fuse"]
+__all__ = ["at_once", "element_shape", "fuse"]
