@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -60,6 +61,7 @@ class Engine:
             it is.
         memory: Bytes that an explanation may take beside the loaded model; a share of what is free
             by default.
+        cores: Runs of the gradient session that may be under way at the same time.
     """
 
     part: Derived
@@ -72,13 +74,14 @@ class Engine:
     most_rows: int | None = 1
     sweep: Sweep = GRADIENT
     also: tuple[str, ...] = ()
-    gradient_session: Callable[[GradientGraph, Arena, bool], Session] | None = None
+    gradient_session: Callable[[GradientGraph, Arena, bool, int | None], Session] | None = None
     memory: int | None = None
+    cores: int = 1
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._forward: Session | None = None
-        self._gradient: Session | None = None
+        self._gradients: dict[int | None, Session] = {}
         self._exact: Session | None = None
         self._lean: GradientGraph | None = None
         self._alone = NowAndThen(self.part)
@@ -86,7 +89,7 @@ class Engine:
         self._others: dict[Sweep, Engine] = {}
         self._stagings: dict[tuple[Shapes, bool], Staging] = {}
         self._staged: dict[str, Staged] = {}
-        self._sharing: Sharing | None = None
+        self._sharing: dict[Session, Sharing] = {}
 
     def under(self, sweep: Sweep) -> Engine:
         """The engine whose gradient graph has other rules; each is made when it is first used."""
@@ -109,18 +112,29 @@ class Engine:
     @property
     def gradient(self) -> Session:
         """A session that gives the gradients and nothing else."""
-        return self._open_gradient(Arena.HELD, False)
+        return self._open_gradient(Arena.HELD, False, False)
 
-    def _open_gradient(self, arena: Arena, recorded: bool) -> Session:
-        lean = self.lean
+    @property
+    def provider(self) -> str:
+        """The execution provider of that session."""
+        opened = list(self._gradients.values())
+        return (opened or [self.gradient])[0].provider
+
+    def gradient_for(self, planned: Plan) -> Session:
+        """The same for the runs of a plan: with one thread where several are under way at once."""
+        return self._open_gradient(Arena.HELD, False, planned.at_once > 1)
+
+    def _open_gradient(self, arena: Arena, recorded: bool, alone: bool) -> Session:
+        lean, threads = self.lean, 1 if alone else None
         with self._lock:
-            if self.gradient_session is None:
-                if self._exact is None:
-                    self._exact = self.session(lean.lowered, arena=arena, recorded=recorded)
-                return self._exact
-            if self._gradient is None:
-                self._gradient = self.gradient_session(lean, arena, recorded)
-            return self._gradient
+            if threads not in self._gradients:
+                made = self.gradient_session
+                self._gradients[threads] = (
+                    self.session(lean.lowered, arena=arena, recorded=recorded, threads=threads)
+                    if made is None
+                    else made(lean, arena, recorded, threads)
+                )
+            return self._gradients[threads]
 
     @property
     def exact(self) -> Session:
@@ -241,20 +255,25 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._footprint is None:
-                self._footprint = Footprint(lean, self._open_gradient, self.most_rows)
+                self._footprint = Footprint(lean, self._open_gradient, self.most_rows, self.cores)
         before = self._forward_bytes(paths)
         need = self._footprint.need(paths, keeping, self.memory, before)
-        room = room_on(self.gradient.provider)
+        room: dict[str, int] = {} if self.cores > 1 else room_on(self.gradient.provider)
+        room |= {"cores": self.cores}
         return plan(need, memory=self.memory, internal_batch_size=internal_batch_size, **room)
 
-    @property
-    def sharing(self) -> Sharing:
-        """The gradient graph for paths that share points."""
-        lean, gradient = self.lean, self.gradient
+    def sharing(self, planned: Plan) -> Sharing:
+        """The gradient graph for paths that share points, for the runs of a plan."""
+        lean, gradient = self.lean, self.gradient_for(planned)
         with self._lock:
-            if self._sharing is None:
-                self._sharing = Sharing(lean.model, gradient, self.session)
-            return self._sharing
+            if gradient not in self._sharing:
+                made = self._made_for(planned)
+                self._sharing[gradient] = Sharing(lean.model, gradient, made)
+            return self._sharing[gradient]
+
+    def _made_for(self, planned: Plan) -> SessionMaker:
+        """Loads a model for the runs of a plan."""
+        return partial(self.session, threads=1) if planned.at_once > 1 else self.session
 
     def staging(self, paths: Paths, *, sums: bool) -> Staging:
         """What of the gradient graph would run at the ends of paths only, or on sums over them.
@@ -306,17 +325,24 @@ class Engine:
         few = len(scheme.stages[0].alphas) < _ENOUGH
         if few or paths.references:
             return None
-        if self.gradient.provider != "CPUExecutionProvider":  # sums stay on the device there
+        # sums stay on the device there
+        if self.gradient_for(planned).provider != "CPUExecutionProvider":
             return None
         staging = self.staging(paths, sums=scheme.tolerance is None)
         evaluations, runs = len(paths) * len(scheme.stages[0].alphas), -(-len(paths) // ROWS)
         if not staging.pays or evaluations * staging.saves < _AT_ENDS * runs * _RUN:
             return None
-        split, model = repr(staging.parts), self.lean.model
+        split, model = f"{staging.parts!r} {planned.at_once > 1}", self.lean.model
         with self._lock:
             if split not in self._staged:
                 several = self.batched and self.most_rows is None
-                self._staged[split] = Staged(model, staging.parts, self.session, several=several)
+                self._staged[split] = Staged(
+                    model,
+                    staging.parts,
+                    self.session,
+                    self._made_for(planned),
+                    several=several,
+                )
             staged = self._staged[split]
         try:
             return staged.integrals(

@@ -12,7 +12,7 @@ from igrt.derived import Derived
 from igrt.gradient import GradientGraph, Shapes
 from igrt.runtime.lane import buffer_bytes
 from igrt.runtime.paths import Paths
-from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, require_room
+from igrt.runtime.plan import ONE_CHUNK, Keeping, Need, at_once, require_room
 from igrt.runtime.session import Arena, Session
 from igrt.runtime.usage import Usage
 
@@ -39,17 +39,20 @@ class Footprint:
     Args:
         graph: The gradient graph.
         opened: Its session; how it comes by its memory, and whether that is counted, is up to
-            whoever asks first.
+            whoever asks first. The last argument says whether it has one thread.
         most_rows: Rows per run that the model allows; None for any number.
+        cores: Runs that may be under way at the same time.
     """
 
     def __init__(
         self,
         graph: GradientGraph,
-        opened: Callable[[Arena, bool], Session],
+        opened: Callable[[Arena, bool, bool], Session],
         most_rows: int | None,
+        cores: int,
     ) -> None:
         self._graph, self._opened, self._most_rows = graph, opened, most_rows
+        self._cores = cores
         self._lock = threading.Lock()
         self._usages: dict[Shapes, tuple[int, Usage]] = {}
 
@@ -89,16 +92,20 @@ class Footprint:
                 require_room(need(Usage(estimate, 0)), memory)
                 two = need(Usage(2 * int(_UNSEEN * estimate), 0)).least
                 several = self._most_rows is None and (memory is None or two <= memory)
-                self._usages[shapes] = estimate, self._usage(paths, estimate, shapes, several)
+                alone = at_once(int(_UNSEEN * estimate), keeping.rows, self._cores) > 1
+                usage = self._usage(paths, estimate, shapes, several, alone)
+                self._usages[shapes] = estimate, usage
             return need(self._usages[shapes][1])
 
-    def _usage(self, paths: Paths, estimate: int, shapes: Shapes, several: bool) -> Usage:
+    def _usage(
+        self, paths: Paths, estimate: int, shapes: Shapes, several: bool, alone: bool
+    ) -> Usage:
         """What a run takes: counted in a run of one row, and of two where chunks have more."""
         unseen = Usage(int(_UNSEEN * estimate), 0)
         if is_small(estimate):
-            self._opened(Arena.PATTERN, False)
+            self._opened(Arena.PATTERN, False, alone)
             return unseen
-        graph, session = self._graph, self._opened(Arena.HELD, True)
+        graph, session = self._graph, self._opened(Arena.HELD, True, alone)
         if self._usages:  # counting is over: another size takes more or less in proportion
             before, usage = next(iter(self._usages.values()))
             scale = estimate / before

@@ -168,16 +168,18 @@ class Integrator:
         tensors = [replace(o, name=n) for n, o in zip(names, outputs, strict=True)]
         changes = isinstance(scheme, InnerScheme) and scheme.changes
         outputs += tensors if changes else []
-        lanes = self._sessions.lanes(engine.gradient)
+        session = engine.gradient_for(planned)
+        lanes = self._sessions.lanes(session)
         if isinstance(scheme, Scheme):
             share = self.sharing and self._precision == "float32"
-            points, taken, shared = engine.sharing.points(
+            points, taken, shared = engine.sharing(planned).points(
                 kernels, paths, outputs, scheme, planned, share=share, lanes=lanes, **run
             )
             done = stream.integrate(points, names, scheme, keep_bytes=planned.keep_bytes)
             return replace(done, shared=shared, plan=taken)
         run |= {"chunk": planned.chunk}
-        points = Points(engine.gradient, kernels, paths, outputs, lanes=lanes, **run)
+        options = run | {"at_once": planned.at_once, "lanes": lanes}
+        points = Points(session, kernels, paths, outputs, **options)
         if isinstance(scheme, Sampling):
             return sample.sample(
                 points, names, scheme, pool=work.pool, keep_bytes=planned.keep_bytes

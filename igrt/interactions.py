@@ -116,7 +116,7 @@ class Interactions:
         tensors = [(graph.gradients[n], x) for n, x in shown.items()]
         tensors += [(engine.lean.gradients[n], x) for n, x in shown.items()]
         outputs = [Output(name, x.shape[1:], x.dtype) for name, x in tensors]
-        session = second.gradient
+        session = second.gradient_for(planned)
 
         def opened(along: Paths) -> Points:
             return Points(
@@ -126,6 +126,7 @@ class Interactions:
                 outputs,
                 cotangent=graph.cotangent,
                 chunk=planned.chunk,
+                at_once=planned.at_once,
                 watch=watch,
                 lanes=self._sessions.lanes(session),
             )

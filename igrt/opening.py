@@ -46,7 +46,7 @@ def open_engine(
 
     def made(model: Derived, note: str) -> Engine:
         options: dict[str, Any] = {"gradient_session": sessions.gradient}
-        options["memory"] = sessions.resources.memory
+        options |= {"memory": sessions.resources.memory, "cores": sessions.cores}
         return Engine(model, of, wrt, sessions.open, note, also=also, **options)
 
     if not layout.batched:

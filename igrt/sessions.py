@@ -12,11 +12,12 @@ from igrt.errors import InputError
 from igrt.gradient import GradientGraph
 from igrt.precision import check
 from igrt.runtime import cuda
+from igrt.runtime.available import cores
 from igrt.runtime.lane import LaneMaker
 from igrt.runtime.ort import give_back
 from igrt.runtime.plan import require_positive
 from igrt.runtime.providers import Cuda
-from igrt.runtime.session import Arena, OrtSession, Session
+from igrt.runtime.session import Arena, OrtSession, Session, on_host
 from igrt.weights import Shared, Weights
 
 _CUDA = Cuda()
@@ -29,7 +30,7 @@ class Resources:
 
     Args:
         provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
-        threads: Threads within one operator; None leaves it to onnxruntime.
+        threads: Threads at a time, within one operator or of runs; None for one per core.
         memory: Bytes that an explanation may take beside the loaded model; a share of what is free
             by default.
         precision: Of the gradients: ``float32``, ``tf32`` or ``fp16``.
@@ -84,13 +85,14 @@ class Sessions:
         options: Cuda = _CUDA,
         arena: Arena = Arena.RELEASED,
         recorded: bool = False,
+        threads: int | None = None,
     ) -> OrtSession:
         """A session of a graph; see `OrtSession` for the options."""
         opened = partial(
             OrtSession,
             model.data,
             provider=self.resources.provider,
-            threads=self.resources.threads,
+            threads=threads or self.resources.threads,
             cuda=options,
             arena=arena,
             recorded=recorded,
@@ -102,7 +104,9 @@ class Sessions:
         give_back()
         return made
 
-    def gradient(self, graph: GradientGraph, arena: Arena, recorded: bool) -> Session:
+    def gradient(
+        self, graph: GradientGraph, arena: Arena, recorded: bool, threads: int | None = None
+    ) -> Session:
         """A session of a gradient graph in the precision asked for, on its device if it has one."""
         asked = self.resources
         device, reason = cuda.opened(asked.provider)
@@ -119,7 +123,7 @@ class Sessions:
             # a budget is for what comes beside the loaded model
             stored = 0 if self._weights is None else self._weights.size
             options = replace(options, memory=asked.memory + len(model.data) + stored)
-        opened = self.open(model, options=options, arena=arena, recorded=recorded)
+        opened = self.open(model, options=options, arena=arena, recorded=recorded, threads=threads)
         on_cuda = opened.provider == "CUDAExecutionProvider"
         if asked.precision == "tf32" and not on_cuda:
             check("tf32", opened.provider)
@@ -131,6 +135,14 @@ class Sessions:
                 "path": f"through the host: {reason}" if device is None else "on the device",
             }
         return opened
+
+    @property
+    def cores(self) -> int:
+        """Runs that may be under way at the same time: one per thread, but a device takes one."""
+        asked = self.resources
+        if asked.precision != "float32" or not on_host(asked.provider):
+            return 1
+        return asked.threads or cores()
 
     def lanes(self, session: Session) -> LaneMaker | None:
         """What makes the lanes of a gradient session on its device; None where it has none."""

@@ -42,9 +42,17 @@ class SessionMaker(Protocol):
     """Loads a model."""
 
     def __call__(
-        self, model: Derived, *, arena: Arena = Arena.RELEASED, recorded: bool = False
+        self,
+        model: Derived,
+        *,
+        arena: Arena = Arena.RELEASED,
+        recorded: bool = False,
+        threads: int | None = None,
     ) -> Session:
-        """The session; see `OrtSession` for the options."""
+        """The session; see `OrtSession` for the options.
+
+        Without a number of threads it has as many as sessions of the model are to have.
+        """
         ...
 
 
@@ -97,7 +105,7 @@ class Sharing:
             first = len(scheme.stages[0].alphas)
             found, note = self._find(paths, outputs, run["cotangent"], lines, first, planned)
         if found is None:
-            run |= {"lanes": lanes, "chunk": planned.chunk}
+            run |= {"lanes": lanes, "chunk": planned.chunk, "at_once": planned.at_once}
             return Points(self._whole, kernels, paths, outputs, **run), planned, note
         session, usage = found
         together = round(targets)
@@ -105,7 +113,7 @@ class Sharing:
         chunk = max(planned.chunk, min(together, planned.most, _TOGETHER))
         # whole points, so that few run twice
         planned = replace(planned, chunk=chunk - chunk % together if chunk > together else chunk)
-        run["chunk"] = planned.chunk
+        run |= {"chunk": planned.chunk, "at_once": planned.at_once}
         return Points(session, kernels, paths, outputs, of_point=OF_POINT, **run), planned, note
 
     def _find(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -46,7 +47,8 @@ class Staged:
     Args:
         graph: The gradient graph.
         parts: How it is split.
-        session: Loads a model.
+        session: Loads the model of a prologue or an epilogue.
+        step_session: Loads that of a step.
         several: Whether a run takes more than one row.
     """
 
@@ -55,6 +57,7 @@ class Staged:
         graph: Derived,
         parts: Parts,
         session: SessionMaker,
+        step_session: SessionMaker,
         *,
         several: bool,
     ) -> None:
@@ -63,15 +66,15 @@ class Staged:
         def model(name: str) -> Derived:
             return graph.then("staged", parts=asdict(parts), name=name)
 
-        def made(name: str, arena: Arena = Arena.RELEASED, *, recorded: bool = False) -> _Part:
+        def made(name: str, opened: Callable[[Derived], Session]) -> _Part:
             part = model(name)
-            opened = session(part.then("lowered"), arena=arena, recorded=recorded)
-            return _Part(part, opened, part.facts["fed"], part.facts["gives"])
+            session = opened(part.then("lowered"))
+            return _Part(part, session, part.facts["fed"], part.facts["gives"])
 
-        self._step = made("step", Arena.HELD, recorded=True)
-        self._sharing = Sharing(model("step"), self._step.session, session)
-        self._prologue = made("prologue") if parts.made else None
-        self._epilogue = made("epilogue") if parts.pulled else None
+        self._step = made("step", partial(step_session, arena=Arena.HELD, recorded=True))
+        self._sharing = Sharing(model("step"), self._step.session, step_session)
+        self._prologue = made("prologue", session) if parts.made else None
+        self._epilogue = made("epilogue", session) if parts.pulled else None
         self._several = several
         self._apart: bool | None = None if several else True
         self._lock = threading.Lock()
@@ -115,7 +118,8 @@ class Staged:
             summed.append(Output(name, tuple(shape), np.dtype(self._parts.types[name][0])))
         bound, rows = self._bound(staging, paths, scheme, summed, cotangent, planned)
         # rows that fill the caches are worth more than what is staged
-        most = self._most_paths(staging, bound) if bound.chunk == planned.chunk else 0
+        same = (bound.chunk, bound.at_once) == (planned.chunk, planned.at_once)
+        most = self._most_paths(staging, bound) if same else 0
         if most < 1:
             return None
         found: list[Integrals] = []

@@ -1,4 +1,4 @@
-"""Bytes that this process may still take: of the machine, its control groups, its own limits."""
+"""What this process may still take of the machine: bytes, and processor cores."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def available_memory(*, plenty: int | None = None) -> int:
     left = _read()
     _last = now, left
     return left
+
+
+def cores() -> int:
+    """Processor cores that this process may use, two threads of one core counting once."""
+    try:
+        usable = os.sched_getaffinity(0)
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+    siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    try:
+        return len({Path(siblings.format(cpu)).read_text() for cpu in usable})
+    except OSError:
+        return len(usable)
 
 
 def give_back() -> None:

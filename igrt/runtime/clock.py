@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,17 @@ _CURRENT: ContextVar[Clock | None] = ContextVar("igrt_clock", default=None)
 
 @final
 class Clock:
-    """Times the runs of sessions in its thread, for as long as it is entered."""
+    """Times the runs of sessions for a call, for as long as it is entered.
+
+    Where several are under way at the same time, that time counts once.
+    """
 
     def __init__(self) -> None:
         self._token: Token[Clock | None] | None = None
+        self._lock = threading.Lock()
+        self._running, self._start = 0, 0.0
         self.total = 0.0
-        """Seconds of all runs."""
-        self.last = 0.0
-        """Seconds of the last run."""
+        """Seconds during which at least one run was under way."""
 
     def __enter__(self) -> Self:
         self._token = _CURRENT.set(self)
@@ -30,20 +34,31 @@ class Clock:
         if self._token is not None:
             _CURRENT.reset(self._token)
 
-    def took(self, seconds: float) -> None:
-        """Take note of a run."""
-        self.total, self.last = self.total + seconds, seconds
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While a run is under way."""
+        with self._lock:
+            if not self._running:
+                self._start = time.perf_counter()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self.total += time.perf_counter() - self._start
 
 
 @contextmanager
 def timed() -> Iterator[None]:
-    """A run of a session, which the clock of this thread takes note of."""
-    clock, start = _CURRENT.get(), time.perf_counter()
-    try:
+    """A run of a session, which the clock of this call takes note of."""
+    clock = _CURRENT.get()
+    if clock is None:
         yield
-    finally:
-        if clock is not None:
-            clock.took(time.perf_counter() - start)
+        return
+    with clock.running():
+        yield
 
 
 __all__ = ["Clock", "timed"]

@@ -30,6 +30,12 @@ BESIDE = 5 << 20
 _KEEP_MOST = 512 << 20
 """Most bytes for what is known of the paths in work, however many there are."""
 
+_ENOUGH = 2
+"""Rows for each of several runs at the same time, from which on these are worth their threads."""
+
+_TOO_LITTLE = 1 << 20
+"""Bytes of a run's rows below which it is over before another thread has taken it up."""
+
 _PLENTY = 8
 """Memory over what an explanation can take, from which on nobody counts it anew at every call."""
 
@@ -89,6 +95,11 @@ class Need:
         return int(_SLACK * (self.usage.fixed + self.beside)) + BESIDE
 
     @property
+    def run_bytes(self) -> int:
+        """What of that each run takes for itself."""
+        return int(_SLACK * self.usage.fixed)
+
+    @property
     def least(self) -> int:
         """Memory with a single row per run."""
         return self.fixed_bytes + self.row_bytes + self.keep.least
@@ -110,19 +121,23 @@ class Plan:
         chunk: Rows per run.
         keep_bytes: Bytes for sums, or gradients kept, of the paths in work.
         budget: Bytes that all of this may take.
+        at_once: Runs at the same time, each in a thread of its own.
     """
 
     need: Need
     chunk: int
     keep_bytes: int
     budget: int
+    at_once: int = 1
     chosen: bool = field(default=False, compare=False)
     """Whether the user or the model wants this number of rows."""
 
     @property
     def fits(self) -> int:
         """Rows per run that the budget has room for."""
-        return (self.budget - self.need.fixed_bytes - self.keep_bytes) // self.need.row_bytes
+        spare = self.budget - self.need.fixed_bytes - self.keep_bytes
+        others = (self.at_once - 1) * self.need.run_bytes
+        return (spare - others) // (self.at_once * self.need.row_bytes)
 
     @property
     def most(self) -> int:
@@ -131,11 +146,11 @@ class Plan:
 
     @property
     def limit(self) -> int:
-        """Bytes at the most: fixed + chunk · row + keep."""
+        """Bytes at the most: fixed + runs · chunk · row + keep."""
         return self.peak(self.keep_bytes)
 
     def peak(self, kept: int, rows: int | None = None, points: int | None = None) -> int:
-        """Bytes with so many for sums or gradients: fixed + rows · row + kept.
+        """Bytes with so many for sums or gradients: fixed + runs · rows · row + kept.
 
         Args:
             kept: Bytes of the sums or gradients.
@@ -145,7 +160,8 @@ class Plan:
         rows = self.chunk if rows is None else rows
         shared = 0 if points is None else rows - points
         run = rows * self.need.row_bytes - shared * self.need.point_bytes
-        return max(self.need.fixed_bytes + run + kept, self.need.before + BESIDE)
+        runs = self.at_once * run + (self.at_once - 1) * self.need.run_bytes
+        return max(self.need.fixed_bytes + runs + kept, self.need.before + BESIDE)
 
     def instead(self, **changes: Any) -> Plan:
         """The plan for a graph that needs something else: no more rows than there is room for.
@@ -159,7 +175,8 @@ class Plan:
 
     def with_rows(self, rows: int) -> Plan:
         """The same with so many rows per run, or as many as there is room for."""
-        return replace(self, chunk=max(1, min(rows, self.fits)))
+        planned = self if self.fits >= 1 else replace(self, at_once=1)
+        return replace(planned, chunk=max(1, min(rows, planned.fits)))
 
     def facts(
         self, kept: int | None = None, rows: int | None = None, points: int | None = None
@@ -174,6 +191,7 @@ class Plan:
         """
         return {
             "chunk": self.chunk,
+            "at_once": self.at_once,
             "row_bytes": self.need.row_bytes,
             "fixed_bytes": self.need.fixed_bytes,
             "keep_bytes": self.keep_bytes,
@@ -190,6 +208,7 @@ def plan(
     internal_batch_size: int | None = None,
     available: int | None = None,
     one_chunk: int = ONE_CHUNK,
+    cores: int = 1,
 ) -> Plan:
     """Choose the chunk, and share out the budget.
 
@@ -203,6 +222,7 @@ def plan(
             beyond the default budget.
         available: Bytes that there are; those of this process by default.
         one_chunk: Bytes of activations beyond which larger chunks do not pay.
+        cores: Runs that may be under way at the same time.
 
     Raises:
         InputError: If the budget or batch size is not positive, or the budget is too small for
@@ -223,9 +243,30 @@ def plan(
     if internal_batch_size is not None:
         chunk = internal_batch_size if memory is None else min(internal_batch_size, fits)
     chunk = min(chunk, need.most_rows or chunk)
-    kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - chunk * row))
     chosen = internal_batch_size is not None or need.most_rows is not None
-    return Plan(need, chunk, kept, budget, chosen)
+    runs = at_once(row, keep.rows, cores)
+    each = chunk if chosen else max(1, chunk // runs)
+    if runs * each > (spare - (runs - 1) * need.run_bytes - keep.least) // row:
+        runs, each = 1, chunk
+    taken = runs * each * row + (runs - 1) * need.run_bytes
+    kept = max(keep.least, min(keep.most, _KEEP_MOST, spare - taken))
+    return Plan(need, each, kept, budget, runs, chosen)
+
+
+def at_once(row: int, rows: int, cores: int) -> int:
+    """Runs at the same time, as many as there are cores or one.
+
+    A run on one thread takes less than its share of the cores: nothing of it waits for the others,
+    and what onnxruntime runs on one thread in any case no longer holds them up
+    (benchmarks/at_once.py).
+
+    Args:
+        row: Bytes of a row while it runs.
+        rows: Rows that there are to run.
+        cores: Runs that may be under way at the same time.
+    """
+    each = rows / cores
+    return cores if each >= _ENOUGH and each * row >= _TOO_LITTLE else 1
 
 
 def require_room(need: Need, memory: int | None) -> None:
@@ -282,6 +323,7 @@ __all__ = [
     "Keeping",
     "Need",
     "Plan",
+    "at_once",
     "in_words",
     "plan",
     "require_positive",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -22,8 +26,29 @@ _LEFT = 4 << 20
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A run that has begun.
+
+    Args:
+        lane: Its buffers.
+        path: Path of each of its points.
+        alphas: Position of each on its path.
+        under_way: The run in another thread; None where it is still to be made, in this one.
+    """
+
+    lane: Lane
+    path: Array
+    alphas: Array
+    under_way: Future[None] | None
+
+
+@final
 class Points:
     """Runs a session at points b + α(x - b) of paths, as many at a time as memory allows.
+
+    Several runs may be under way at once, each in a lane of its own. They end in the order in which
+    they began, so that what is made of them does not depend on which is over first.
 
     Args:
         session: The augmented model.
@@ -33,6 +58,7 @@ class Points:
         cotangent: Cotangent input of the model; None for one that has none.
         chunk: Points per run.
         watch: Counts the evaluations, and ends the work early.
+        at_once: Runs under way at the same time.
         lanes: Makes lanes on the device of the session, where it can; else they are the host's.
         of_point: Input of a model that pulls several cotangents back from one point, with the row
             of each: points of paths that differ in the cotangent alone are best run together.
@@ -48,6 +74,7 @@ class Points:
         cotangent: str | None,
         chunk: int,
         watch: Watch,
+        at_once: int = 1,
         lanes: LaneMaker | None = None,
         of_point: str | None = None,
     ) -> None:
@@ -58,11 +85,16 @@ class Points:
         """Points per run: smaller than planned once memory ran out."""
         self.rows = self.distinct = 0
         """Most rows, and most different points, of a run so far."""
+        self.at_once = at_once
+        """Runs under way at the same time: fewer than planned once memory ran out."""
         self._open: Lane | None = None
+        self._idle: list[Lane] = []
+        self._begun: deque[_Begun] = deque()
+        self._threads: ThreadPoolExecutor | None = None
         self._held: Array | None = None
         self._scarce = False
         self.path, self._alphas = np.zeros(0, np.int64), np.zeros(0)
-        """Path of each point of the last run, and its position."""
+        """Path of each point of the run that ended last, and its position."""
 
     @property
     def siblings(self) -> Array | None:
@@ -74,7 +106,7 @@ class Points:
 
     @property
     def lane(self) -> Lane:
-        """The buffers, with the outputs of the last run.
+        """The buffers, with the outputs of the run that ended last.
 
         Raises:
             OutOfMemory: If there is no room for those of one point.
@@ -83,10 +115,14 @@ class Points:
             try:
                 self._open = self._new_lane()
             except OutOfMemory:
-                if self.chunk == 1:
+                if not self._do_with_less(self.chunk):
                     raise
-                self.chunk //= 2
         return self._open
+
+    @property
+    def free(self) -> int:
+        """Runs that may begin now."""
+        return max(0, self.at_once - len(self._begun))
 
     def _new_lane(self) -> Lane:
         options: dict[str, Any] = {"cotangent": self._cotangent, "rows": self.chunk}
@@ -96,8 +132,16 @@ class Points:
         options["of_point"] = self._of_point
         return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
-    def step(self, path: Array, baseline: Array, alphas: Array) -> int:
-        """Evaluate the model at the first of some points.
+    def _take_lane(self) -> Lane:
+        """A lane that no run is under way in; the one of the last run where there is no other."""
+        if self._idle:
+            return self._idle.pop()
+        lane = self._new_lane() if self._begun and self._open is None else self.lane
+        self._open = None
+        return lane
+
+    def begin(self, path: Array, baseline: Array, alphas: Array) -> int:
+        """Begin to evaluate the model at the first of some points.
 
         Args:
             path: Path of each point, [points] int64.
@@ -105,7 +149,8 @@ class Points:
             alphas: Position of each point, [points] float64.
 
         Returns:
-            At how many: a chunk, or less where memory does not suffice for that.
+            At how many: a chunk, or less where memory does not suffice for that. Where it does not
+            suffice for another run at the same time, 0.
 
         Raises:
             OutOfMemory: If not even one point fits.
@@ -113,46 +158,125 @@ class Points:
         """
         while True:
             self.watch.check()
-            lane = self.lane  # first, as the chunk depends on what there is room for
-            count = min(self.chunk, len(alphas))
+            count = len(alphas)
             try:
+                lane = self._take_lane()  # first, as the chunk depends on what there is room for
+                count = min(self.chunk, len(alphas))
                 lane.fill(path[:count], baseline[:count], alphas[:count])
-                self._hold_back()
-                lane.run()
             except OutOfMemory:
-                if count == 1:
+                if self._begun:
+                    self.at_once = len(self._begun)
+                    return 0
+                if not self._do_with_less(count):
                     raise
-                del lane  # its buffers go before others come
-                self.chunk, self._open = max(1, count // 2), None
-                self._scarce = True
                 continue
-            if self._scarce:
-                self._held = None
-            self.path, self._alphas = path[:count], alphas[:count]
-            self.rows = max(self.rows, count)
-            self.distinct = max(self.distinct, lane.distinct)
+            self._hold_back()
+            under_way = None if self.at_once == 1 else self._apart(lane)
+            self._begun.append(_Begun(lane, path[:count], alphas[:count], under_way))
             return count
+
+    def _apart(self, lane: Lane) -> Future[None]:
+        """Begin a run in another thread."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.at_once, "igrt-run")
+        return self._threads.submit(copy_context().run, lane.run)
+
+    def end(self) -> int:
+        """Wait for the run that began first; its outputs are in the lane then.
+
+        Returns:
+            Points that were evaluated: 0 where memory did not suffice. Then the runs that began
+            after it are lost as well, and a run takes less from now on.
+
+        Raises:
+            OutOfMemory: If not even one point fits.
+        """
+        run = self._begun.popleft()
+        try:
+            if run.under_way is None:
+                run.lane.run()
+            else:
+                run.under_way.result()
+        except OutOfMemory:
+            self.settle()
+            if not self._do_with_less(len(run.alphas)):
+                raise
+            return 0
+        if self._scarce:
+            self._held = None
+        if self._open is not None and self._open is not run.lane:
+            self._idle.append(self._open)
+        self._open, self.path, self._alphas = run.lane, run.path, run.alphas
+        self.rows = max(self.rows, len(run.alphas))
+        self.distinct = max(self.distinct, run.lane.distinct)
+        return len(run.alphas)
+
+    def _do_with_less(self, rows: int) -> bool:
+        """Run fewer points at the same time; whether that can be.
+
+        Args:
+            rows: Points of a run that memory did not suffice for.
+        """
+        if self.at_once == rows == 1:
+            return False
+        if self.at_once > 1:
+            self.at_once = 1
+        else:
+            self.chunk = max(1, rows // 2)
+        self._open, self._held, self._scarce = None, None, True
+        self._idle.clear()
+        return True
+
+    def settle(self) -> None:
+        """Wait for all runs that are under way; nobody asks any more what they come to."""
+        wait([b.under_way for b in self._begun if b.under_way is not None])
+        self._begun.clear()
+
+    def step(self, path: Array, baseline: Array, alphas: Array) -> int:
+        """Evaluate the model at the first of some points, with nothing else under way.
+
+        The arguments, and what it returns and raises, are those of `begin`.
+        """
+        while True:
+            self.begin(path, baseline, alphas)
+            count = self.end()
+            if count:
+                return count
 
     def _hold_back(self) -> None:
         """Keep a run from the memory that the sums over it need.
 
         onnxruntime takes what there is while chunks are too large, and gives nothing back.
         """
-        if self._held is None:
+        size = _LEFT + 16 * sum(8 * o.size for o in self.outputs)
+        while self._held is None and size >= _LEFT >> 4:
             with suppress(MemoryError):
-                self._held = np.empty(_LEFT + 16 * sum(8 * o.size for o in self.outputs), np.uint8)
+                self._held = np.empty(size, np.uint8)
+            size //= 2
 
     def run(self, path: Array, baseline: Array, alphas: Array) -> Iterator[tuple[slice, Lane]]:
-        """Evaluate the model at all of some points: which of them are in the lane now.
+        """Evaluate the model at all of some points, in order: which of them are in the lane now.
 
-        The arguments are those of `step`.
+        The arguments are those of `begin`.
         """
-        start = 0
-        while start < len(alphas):
-            count = self.step(path[start:], baseline[start:], alphas[start:])
-            part = slice(start, start + count)
-            yield part, self.lane
-            start = part.stop
+        begun: deque[slice] = deque()
+        start, stop = 0, len(alphas)
+        try:
+            while begun or start < stop:
+                while self.free and start < stop:
+                    rows = slice(start, start + -(-(stop - start) // self.free))
+                    count = self.begin(path[rows], baseline[rows], alphas[rows])
+                    if count:
+                        begun.append(slice(start, start + count))
+                        start += count
+                part = begun.popleft()
+                if self.end():
+                    yield part, self.lane
+                else:
+                    start = part.start
+                    begun.clear()
+        finally:
+            self.settle()
 
     def refuse_unbounded(
         self, names: Sequence[str], moves: Callable[[str, int], Array] | None

@@ -321,6 +321,14 @@ def full_name(provider: str) -> str:
     )
 
 
+def on_host(provider: str) -> bool:
+    """Whether sessions run on the CPU for certain, by a provider as it is asked for."""
+    name = full_name(provider)
+    if name == "auto":
+        return "CUDAExecutionProvider" not in onnxruntime().get_available_providers()
+    return name == "CPUExecutionProvider"
+
+
 def _open(ort: Any, model: bytes, options: Any, provider: str, cuda: Cuda) -> Any:
     available = ort.get_available_providers()
     on_cuda = provider == "CUDAExecutionProvider"
@@ -390,4 +398,4 @@ def save_optimised(model: bytes, file: Path) -> None:
         raise translated(error, doing="loading the model") from None
 
 
-__all__ = ["OrtSession", "Session", "full_name", "save_optimised"]
+__all__ = ["OrtSession", "Session", "full_name", "on_host", "save_optimised"]

@@ -1,4 +1,4 @@
-"""The one loop: fill a chunk, run it, add it up; memory does not grow with the number of steps."""
+"""The one loop: fill chunks, run them, add them up; memory does not grow with the steps."""
 
 from __future__ import annotations
 
@@ -68,14 +68,26 @@ def integrate(
         ledger = Sums(points, names, scheme, found, keep_bytes)
     watch.planned += len(paths) * ledger.first
     queue = _Queue(ledger, len(paths), points.siblings)
-    while not queue.done:
-        pieces = queue.chunk(points.chunk)
-        path, alphas = of_pieces(pieces)
-        count = points.step(path, paths.baseline[path], alphas)
-        pieces = queue.give_back(pieces, len(alphas) - count)
-        ledger.add(pieces)
-        watch.planned += queue.deliver(pieces)
-        watch.did(count)
+    begun: deque[list[Piece]] = deque()
+    try:
+        while begun or not queue.done:
+            while points.free and (pieces := queue.chunk(points.chunk, points.free)):
+                path, alphas = of_pieces(pieces)
+                count = points.begin(path, paths.baseline[path], alphas)
+                pieces = queue.give_back(pieces, len(alphas) - count)
+                begun += [pieces] if count else []
+            pieces = begun.popleft()
+            count = points.end()
+            if not count:
+                for lost in (*reversed(begun), pieces):
+                    queue.give_back(lost, sum(map(len, lost)))
+                begun.clear()
+                continue
+            ledger.add(pieces)
+            watch.planned += queue.deliver(pieces)
+            watch.did(count)
+    finally:
+        points.settle()
     return replace(
         found, chunk=points.chunk, kept=ledger.held, rows=points.rows, points=points.distinct
     )
@@ -110,16 +122,16 @@ class _Queue:
         """Whether nothing is left."""
         return not self._waiting and not self._pending
 
-    def chunk(self, rows: int) -> list[Piece]:
-        """The next points, as many as there are up to a number."""
+    def chunk(self, rows: int, runs: int) -> list[Piece]:
+        """The next points: as many as there are up to a number, shared out over so many runs."""
         for slot in [s for s in self._pending if s in self._held]:
             self._ask(self._held.pop(slot))
-        while self._waiting and self._free and self._queued < rows and not self._held:
+        while self._waiting and self._free and self._queued < rows * runs and not self._held:
             path = self._begin()
             while self._waiting and self._free and self._alike(path, self._waiting[0]):
                 self._begin()
         chosen: list[Piece] = []
-        room = min(rows, self._queued)
+        room = min(rows, -(-self._queued // runs))
         self._queued -= room
         while room:
             taken = self._take(room)
