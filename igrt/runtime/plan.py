@@ -30,11 +30,15 @@ BESIDE = 5 << 20
 _KEEP_MOST = 512 << 20
 """Most bytes for what is known of the paths in work, however many there are."""
 
-_ENOUGH = 2
+_ENOUGH = 2.0
 """Rows for each of several runs at the same time, from which on these are worth their threads."""
 
 _TOO_LITTLE = 1 << 20
 """Bytes of a run's rows below which it is over before another thread has taken it up."""
+
+_LARGE = 40 << 20
+"""Bytes of a row from which on memory for another is worth more than the time it saves: its
+operators keep all threads busy (docs/performance.md)."""
 
 _PLENTY = 8
 """Memory over what an explanation can take, from which on nobody counts it anew at every call."""
@@ -265,8 +269,9 @@ def at_once(row: int, rows: int, cores: int) -> int:
         rows: Rows that there are to run.
         cores: Runs that may be under way at the same time.
     """
-    each = rows / cores
-    return cores if each >= _ENOUGH and each * row >= _TOO_LITTLE else 1
+    each = min(rows, _MOST_ROWS) / cores
+    pays = each >= _ENOUGH and each * row >= _TOO_LITTLE and row <= _LARGE
+    return cores if pays else 1
 
 
 def require_room(need: Need, memory: int | None) -> None:

@@ -61,6 +61,41 @@ def test_rows(need: dict[str, Any], given: dict[str, Any], rows: int) -> None:
     assert plan(needed(**need), available=100 * GIB, **given).chunk == rows
 
 
+@pytest.mark.parametrize(
+    ("need", "given", "found"),
+    [
+        # the rows of a chunk are shared out
+        ({}, {}, (4, 4)),
+        ({"row": 6 * MIB}, {}, (1, 4)),
+        ({"most_rows": 1}, {}, (1, 4)),
+        ({}, {"internal_batch_size": 5}, (5, 4)),
+        # too few rows, too small ones, too large ones
+        ({"rows": 7}, {}, (7, 1)),
+        ({"row": 1 << 10}, {}, (256, 1)),
+        ({"row": 41 * MIB}, {}, (1, 1)),
+        # a budget that does not hold as many: half of it is for what is kept
+        ({"row": 5 * MIB}, {"memory": 19 * MIB}, (3, 1)),
+        ({"row": 5 * MIB}, {"memory": 20 * MIB}, (1, 4)),
+        ({"row": 5 * MIB, "fixed": MIB}, {"memory": 23 * MIB}, (3, 1)),
+        ({"row": 5 * MIB, "fixed": MIB}, {"memory": 24 * MIB}, (1, 4)),
+    ],
+)
+def test_runs_at_the_same_time(
+    need: dict[str, Any], given: dict[str, Any], found: tuple[int, int]
+) -> None:
+    planned = plan(needed(**need), available=100 * GIB, cores=4, **given)
+    assert (planned.chunk, planned.at_once) == found
+    assert planned.limit <= planned.budget
+
+
+def test_memory_for_one_run_instead_of_several_is_taken_by_one() -> None:
+    planned = plan(needed(row=4 * MIB), memory=17 * MIB, cores=4)
+    assert (planned.chunk, planned.at_once) == (1, 4)
+    dearer = planned.instead(usage=Usage(5 * MIB, 0))
+    assert (dearer.chunk, dearer.at_once) == (1, 1)
+    assert dearer.limit <= dearer.budget
+
+
 def test_what_one_does_not_need_the_other_may_have() -> None:
     need = needed(fixed=MIB, least=MIB, most=GIB, rows=2)
     found = plan(need, memory=20 * MIB)
@@ -68,6 +103,7 @@ def test_what_one_does_not_need_the_other_may_have() -> None:
     assert found.limit == 20 * MIB
     assert found.facts() == {
         "chunk": 2,
+        "at_once": 1,
         "row_bytes": MIB,
         "fixed_bytes": MIB,
         "keep_bytes": 17 * MIB,

@@ -1,12 +1,14 @@
 """Points of paths on a session whose outputs are known."""
 
+import itertools
+import threading
 import time
 
 import numpy as np
 import pytest
 from igrt.kernels import select
 
-from igrt.errors import DeadlineExceeded, OutOfMemory
+from igrt.errors import DeadlineExceeded, InternalError, OutOfMemory
 from igrt.runtime.lane import Output
 from igrt.runtime.paths import Paths
 from igrt.runtime.points import Points
@@ -44,7 +46,7 @@ OUTPUTS = [
 ]
 
 
-def points(session, chunk=4, outputs=OUTPUTS, **options):
+def points(session, chunk=4, outputs=OUTPUTS, at_once=1, **options):
     paths = Paths(
         inputs={"x": X},
         baselines={"x": B},
@@ -65,18 +67,23 @@ def points(session, chunk=4, outputs=OUTPUTS, **options):
         outputs,
         cotangent="ct",
         chunk=chunk,
+        at_once=at_once,
         watch=Watch(**options),
     )
 
 
 PATH, BASELINE = np.array([0, 0, 1, 2, 2]), np.array([0, 2, 1, 0, 1])
 ALPHA = np.array([0.5, 0.25, 1.0, 0.0, 0.75])
+FIVE = PATH, BASELINE, ALPHA
 
 
-@pytest.mark.parametrize(("chunk", "most"), [(4, None), (1, None), (64, None), (64, 2)])
-def test_points_lie_on_their_paths(chunk, most):
+@pytest.mark.parametrize(
+    ("chunk", "most", "at_once"),
+    [(4, None, 1), (1, None, 1), (64, None, 1), (64, 2, 1), (1, None, 3), (2, 1, 2), (2, None, 9)],
+)
+def test_points_lie_on_their_paths(chunk, most, at_once):
     found = {"x": [], "i": [], "ct": [], "reference": []}
-    for part, lane in points(Echo(most), chunk).run(PATH, BASELINE, ALPHA):
+    for part, lane in points(Echo(most), chunk, at_once=at_once).run(PATH, BASELINE, ALPHA):
         assert len(lane.feeds()["x"]) == part.stop - part.start
         for name, array in zip(found, lane.read(), strict=True):
             found[name].extend(array.tolist())
@@ -110,6 +117,77 @@ def test_a_chunk_that_does_not_fit_is_halved_for_good():
     assert sum(part.stop - part.start for part, _ in work.run(PATH, BASELINE, ALPHA)) == 5
     assert session.rows == [5, 2, 2, 1]
     assert work.chunk == 2
+
+
+class Meeting(Echo):
+    """Runs wait for each other, so many at a time; every second one is over before the first."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.met, self.turn = threading.Barrier(count, timeout=10), itertools.count()
+
+    def run(self, outputs, feeds):
+        late = next(self.turn) % 2 == 0
+        self.met.wait()
+        time.sleep(0.01 * late)
+        return super().run(outputs, feeds)
+
+
+def test_runs_are_under_way_at_the_same_time_and_end_in_order():
+    work = points(Meeting(2), chunk=1, at_once=2)
+    rows = [
+        (part.start, lane.read()[0].tolist()) for part, lane in work.run(*(a[:4] for a in FIVE))
+    ]
+    x, b = X[[1, 1, 0, 1]], B[BASELINE[:4]]
+    line = b + ALPHA[:4, np.newaxis] * (x - b)
+    assert rows == [(k, [point.tolist()]) for k, point in enumerate(line)]
+
+
+def test_points_are_shared_out_where_they_are_few():
+    session = Echo()
+    assert len(list(points(session, chunk=4, at_once=2).run(*FIVE))) == 2
+    assert sorted(session.rows) == [2, 3]
+
+
+def test_where_memory_is_scarce_runs_are_one_by_one_before_they_are_halved():
+    class Scarce(Echo):
+        """Two runs at a time are too much, and so is one of more than two rows."""
+
+        def __init__(self):
+            super().__init__(2)
+            self.lock, self.together, self.begun = threading.Lock(), 0, threading.Barrier(2)
+
+        def run(self, outputs, feeds):
+            if threading.current_thread() is not threading.main_thread():
+                self.begun.wait(10)
+                raise OutOfMemory("two at a time")
+            return super().run(outputs, feeds)
+
+    work = points(Scarce(), chunk=3, at_once=2)
+    parts = [part for part, _ in work.run(*FIVE)]
+    assert [(p.start, p.stop) for p in parts] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert (work.at_once, work.chunk) == (1, 1)
+
+
+def test_an_error_leaves_no_run_behind():
+    class Failing(Echo):
+        """The first run fails while the second goes on."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.over = threading.Lock(), False
+
+        def run(self, outputs, feeds):
+            if self.first.acquire(blocking=False):
+                raise InternalError("no")
+            time.sleep(0.1)
+            self.over = True
+            return super().run(outputs, feeds)
+
+    session = Failing()
+    with pytest.raises(InternalError, match="no"):
+        list(points(session, chunk=3, at_once=2).run(*FIVE))
+    assert session.over
 
 
 def test_memory_for_not_even_one_is_an_error():

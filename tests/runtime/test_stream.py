@@ -1,5 +1,7 @@
 """The streaming loop on a session whose gradient is known in closed form."""
 
+import random
+import threading
 import time
 from dataclasses import replace
 
@@ -64,7 +66,7 @@ def paths(examples=3, features=5, others=None, seed=0):
     )
 
 
-def run(session, p, scheme, chunk=8, keep_bytes=KEEP_BYTES, **options):
+def run(session, p, scheme, chunk=8, keep_bytes=KEEP_BYTES, at_once=1, **options):
     x = p.inputs["x"]
     outputs = [Output("grad", x.shape[1:], x.dtype)]
     points = Points(
@@ -74,6 +76,7 @@ def run(session, p, scheme, chunk=8, keep_bytes=KEEP_BYTES, **options):
         outputs,
         cotangent="ct",
         chunk=chunk,
+        at_once=at_once,
         watch=Watch(**options),
     )
     return integrate(points, ["x"], scheme, keep_bytes=keep_bytes)
@@ -99,6 +102,49 @@ def test_the_chunk_does_not_change_the_answer(chunk):
     many = run(CubicSession(), p, scheme_for("midpoint", 20, 1e-2), chunk=chunk)
     # rows are added in the same order whatever the chunk, so not even rounding differs
     np.testing.assert_array_equal(one.values["x"], many.values["x"])
+
+
+class Uneven(CubicSession):
+    """Runs take as long as it happens."""
+
+    def run(self, outputs, feeds):
+        time.sleep(0.002 * random.random())
+        return super().run(outputs, feeds)
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 8])
+@pytest.mark.parametrize(("rule", "steps"), [("midpoint", 20), (None, None)])
+def test_runs_at_the_same_time_do_not_change_the_answer(at_once, rule, steps):
+    p, scheme = paths(examples=9), scheme_for(rule, steps, 1e-9)
+    one = run(CubicSession(), p, scheme, chunk=4)
+    for _ in range(3):
+        many = run(Uneven(), p, scheme, chunk=4, at_once=at_once)
+        # the order of the sums is that in which runs began, whichever is over first
+        np.testing.assert_array_equal(one.values["x"], many.values["x"])
+        assert one.evaluations.tolist() == many.evaluations.tolist()
+
+
+def test_runs_at_the_same_time_that_memory_does_not_suffice_for_are_made_again():
+    class Apart(CubicSession):
+        """Has memory for one run at a time, and then for two rows."""
+
+        def run(self, outputs, feeds):
+            if threading.current_thread() is not threading.main_thread():
+                raise OutOfMemory("two at a time")
+            return super().run(outputs, feeds)
+
+    p, done = paths(examples=5), []
+    found = run(
+        Apart(most_rows=2),
+        p,
+        scheme_for(None, 4, 1e-2),
+        at_once=2,
+        progress=lambda count, _: done.append(count),
+    )
+    # gradients arrive in float32: 6e-8 relative each
+    np.testing.assert_allclose(found.values["x"], exact(p), rtol=1e-6)
+    assert done == list(range(2, 21, 2))
+    assert found.chunk == 2
 
 
 def test_work_of_many_examples_fills_the_chunks():
