@@ -59,7 +59,7 @@ class Explainer:
             onnxruntime's. Anything but ``auto`` is an error where it does not work.
         memory: Bytes that an explanation may take beside the loaded model; half of what is free by
             default.
-        threads: Threads at a time, within one operator or of runs; None for one per core.
+        threads: Threads that work for a call at the same time; None for one per core.
         quantised: What becomes of a quantised model. ``straight_through`` keeps its rounding, and
             gradients pass it where a value is inside the range; ``dequantise`` takes it out.
         precision: Of the gradients: ``float32``, ``tf32`` (on CUDA: products of matrices with 10

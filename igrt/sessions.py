@@ -12,7 +12,7 @@ from igrt.errors import InputError
 from igrt.gradient import GradientGraph
 from igrt.precision import check
 from igrt.runtime import cuda
-from igrt.runtime.available import cores
+from igrt.runtime.cores import cores
 from igrt.runtime.lane import LaneMaker
 from igrt.runtime.ort import give_back
 from igrt.runtime.plan import require_positive
@@ -30,7 +30,7 @@ class Resources:
 
     Args:
         provider: ``auto``, ``cpu``, ``cuda``, or onnxruntime's name of a provider.
-        threads: Threads at a time, within one operator or of runs; None for one per core.
+        threads: Threads that work for a call at the same time; None for one per core.
         memory: Bytes that an explanation may take beside the loaded model; a share of what is free
             by default.
         precision: Of the gradients: ``float32``, ``tf32`` or ``fp16``.

@@ -111,7 +111,9 @@ PRECISION = click.option(
     metavar="P",
     help="Of the gradients: float32, tf32 (CUDA alone) or fp16; its measured cost adds to error.",
 )
-THREADS = click.option("--threads", type=int, metavar="N", help="Threads within one operator.")
+THREADS = click.option(
+    "--threads", type=int, metavar="N", help="Threads that work at the same time."
+)
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."
 )

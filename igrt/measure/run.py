@@ -66,7 +66,7 @@ def measure(
         wrt: Names of the tensors attributed, as in `Explainer`.
         provider: Execution provider, as in `Explainer`.
         memory: Byte budget of a run.
-        threads: Threads within one operator, of torch as well.
+        threads: Threads that work at the same time, of torch as well.
         seed: Seed of inputs that are drawn.
         progress: Called with the name of each step before it is made.
 

@@ -1,4 +1,4 @@
-"""What this process may still take of the machine: bytes, and processor cores."""
+"""Bytes that this process may still take: of the machine, its control groups, its own limits."""
 
 from __future__ import annotations
 
@@ -51,19 +51,6 @@ def available_memory(*, plenty: int | None = None) -> int:
     return left
 
 
-def cores() -> int:
-    """Processor cores that this process may use, two threads of one core counting once."""
-    try:
-        usable = os.sched_getaffinity(0)
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-    siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    try:
-        return len({Path(siblings.format(cpu)).read_text() for cpu in usable})
-    except OSError:
-        return len(usable)
-
-
 def give_back() -> None:
     """Have glibc give back what is free in the middle of its heap; others do so by themselves."""
     with suppress(OSError, TypeError, AttributeError):  # another C library, or Windows
@@ -101,25 +88,38 @@ def _address_space() -> int | None:
 
 def _control_groups() -> Iterator[int]:
     """What each group around this process leaves: a limit may stand at any of its parents."""
+    for folders, files in zip(control_groups("memory"), (_V2, _V1), strict=True):
+        for folder in folders:
+            left = _left(folder, files)
+            if left is not None:
+                yield left
+
+
+def control_groups(controller: str) -> tuple[list[str], list[str]]:
+    """Folders of the groups around this process, in version 2 and in version 1.
+
+    Args:
+        controller: What the groups share out, by its name in version 1.
+    """
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         lines = []
-    within = {"/sys/fs/cgroup": ["/"], "/sys/fs/cgroup/memory": ["/"]}
+    second, first = "/sys/fs/cgroup", f"/sys/fs/cgroup/{controller}"
+    within = {second: ["/"], first: ["/"]}
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, place = rest.partition(":")
         if not controllers:
-            within["/sys/fs/cgroup"].append(place)
-        elif "memory" in controllers.split(","):
-            within["/sys/fs/cgroup/memory"].append(place)
-    for (root, places), files in zip(within.items(), (_V2, _V1), strict=True):
-        # in a container the process may see its own group as the root, whatever its place is called
-        chains = {root + "/".join(parts) for p in places for parts in _parents(p)}
-        for folder in sorted(chains):
-            left = _left(folder, files)
-            if left is not None:
-                yield left
+            within[second].append(place)
+        elif controller in controllers.split(","):
+            within[first].append(place)
+    # in a container the process may see its own group as the root, whatever its place is called
+    found = [
+        sorted({root + "/".join(parts) for p in places for parts in _parents(p)})
+        for root, places in within.items()
+    ]
+    return found[0], found[1]
 
 
 def _parents(place: str) -> Iterator[list[str]]:
@@ -150,4 +150,4 @@ def _physical() -> int:
         return _UNKNOWN
 
 
-__all__ = ["available_memory", "give_back"]
+__all__ = ["available_memory", "control_groups", "give_back"]

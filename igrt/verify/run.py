@@ -124,7 +124,7 @@ def verify(
         wrt: Names of the tensors attributed, as in `Explainer`.
         provider: Execution provider, as in `Explainer`.
         memory: Byte budget of a run.
-        threads: Threads within one operator.
+        threads: Threads that work at the same time.
         quantised: What becomes of a quantised model, as in `Explainer`.
         seed: Seed of directions, probes and inputs that are drawn.
         layouts: ``NCHW`` or ``NHWC`` by name of the inputs that are pictures.
