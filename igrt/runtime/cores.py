@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
@@ -35,15 +35,15 @@ def _shares() -> Iterator[float]:
     """Seconds of processor time per second that each group around this process allows."""
     second, first = control_groups("cpu")
     for folder in second:
-        yield from _share(lambda folder=folder: Path(f"{folder}/cpu.max").read_text().split())
+        yield from _share(f"{folder}/cpu.max")
     for folder in first:
-        names = (f"{folder}/cpu.cfs_quota_us", f"{folder}/cpu.cfs_period_us")
-        yield from _share(lambda names=names: [Path(n).read_text() for n in names])
+        yield from _share(f"{folder}/cpu.cfs_quota_us", f"{folder}/cpu.cfs_period_us")
 
 
-def _share(read: Callable[[], list[str]]) -> Iterator[float]:
+def _share(*files: str) -> Iterator[float]:
+    """Quota over period of one group, where it has a limit."""
     try:
-        quota, period = map(int, read())
+        quota, period = map(int, " ".join(Path(f).read_text() for f in files).split())
     except (OSError, ValueError):  # no such group, or "max"
         return
     if quota > 0 and period > 0:  # version 1 writes -1 where there is no limit
