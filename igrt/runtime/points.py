@@ -124,7 +124,7 @@ class Points:
                     raise
                 del lane  # its buffers go before others come
                 self.chunk, self._open = max(1, count // 2), None
-                self._scarce = True
+                self._scarce, self._held = True, None
                 continue
             if self._scarce:
                 self._held = None
