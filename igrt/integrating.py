@@ -30,6 +30,9 @@ from igrt.subject import Subject
 AnyScheme: TypeAlias = Scheme | Sampling | InnerScheme | PairScheme
 """Where gradients are evaluated, and what is made of them."""
 
+_AT_ONCE = 1 << 16
+"""Numbers of which magnitudes are summed at a time."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -66,9 +69,9 @@ class Work:
         if isinstance(scheme, Sampling):
             return sample.keeping(scheme, features, paths)
         if isinstance(scheme, InnerScheme):
-            return inside.keeping(scheme, features, paths)
+            return inside.keeping(scheme, features, paths, len(self.pool))
         assert isinstance(scheme, Scheme)
-        return stream.keeping(scheme, features, paths)
+        return stream.keeping(scheme, features, paths, len(self.pool))
 
 
 @final
@@ -234,17 +237,25 @@ def informed(scheme: AnyScheme, engine: Engine, ends: Ends) -> AnyScheme:
 
 def over_sets(array: Array) -> Array:
     """Mean over the first axis; `np.mean` takes five times as long on a small array."""
-    return np.asarray(np.add.reduce(array, axis=0) / len(array))
+    # of one, which may be as large as all results, there is no copy to make
+    return np.asarray(np.add.reduce(array, axis=0) / len(array)) if len(array) > 1 else array[0]
 
 
 def averaged(found: Integrals, sets: int, rows: int) -> tuple[dict[str, Array], Array, Array]:
     """Mean over the baselines; relative error, where errors of the paths may add up."""
     values = mean_of(found.values, sets)
     absolute = over_sets(found.error.reshape(sets, rows))
-    norm = sum((np.abs(v.reshape(rows, -1)).sum(axis=1) for v in values.values()), np.zeros(rows))
+    norm = sum((_magnitudes(v.reshape(rows, -1)) for v in values.values()), np.zeros(rows))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(absolute == 0, 0.0, absolute / norm)
     return values, relative, found.evaluations.reshape(sets, rows).sum(axis=0)
+
+
+def _magnitudes(values: Array) -> Array:
+    """Sum of |values| by row, [rows, features] to [rows]; some at a time, for the memory."""
+    rows, step = len(values), max(1, _AT_ONCE // max(1, values.shape[1]))
+    parts = [np.abs(values[r : r + step]).sum(axis=1) for r in range(0, rows, step)]
+    return np.concatenate(parts)
 
 
 def mean_of(of_paths: dict[str, Array], sets: int) -> dict[str, Array]:

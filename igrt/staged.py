@@ -133,6 +133,7 @@ class Staged:
                 usage=self._usage_of(fed, summed, of_step, bound),
                 buffers=buffer_bytes(fed) + sum(o.size * o.dtype.itemsize for o in summed),
                 beside=bound.need.beside + ends,
+                before=bound.need.before + ends,
             ).with_rows(chunk)
             points, taken, shared = self._sharing.points(
                 kernels, fed, summed, scheme, of_run, share=share, **run | {"cotangent": of_step}
@@ -172,7 +173,7 @@ class Staged:
         # at the ends of a path, and on the sums of one rule or of the difference of two
         ends = max(len(a) for at in (paths.inputs, paths.baselines) for a in at.values())
         counts = {"prologue": ends, "epilogue": len(paths) * min(2, scheme.rules)}
-        rows, taken = {}, {}
+        rows, taken = {}, {"prologue": 0, "epilogue": 0}
         for name, part in (("prologue", self._prologue), ("epilogue", self._epilogue)):
             if part is not None:
                 most, each = part.rows_at_once(shapes | pulled, room)
@@ -183,7 +184,8 @@ class Staged:
         sums = 8 * scheme.rules * features
         bound = replace(planned, keep_bytes=max(planned.keep_bytes, sums)).instead(
             buffers=planned.need.buffers + int(3 * staging.cut_bytes),
-            beside=planned.need.beside + max(taken.values(), default=0),
+            beside=planned.need.beside + taken["epilogue"],
+            before=max(planned.need.before, paths.end_bytes + taken["prologue"]),
         )
         return bound, rows
 

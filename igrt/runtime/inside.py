@@ -23,7 +23,7 @@ _BYTES = 8
 """Of a gradient and a value that are kept, per feature."""
 
 
-def keeping(scheme: InnerScheme, features: int, paths: int) -> Keeping:
+def keeping(scheme: InnerScheme, features: int, paths: int, results: int) -> Keeping:
     """What `integrate_inside` keeps of some paths: at the least that of a single one."""
     fixed = scheme.steps
     if scheme.scheme is not None and scheme.tolerance is None:
@@ -32,7 +32,7 @@ def keeping(scheme: InnerScheme, features: int, paths: int) -> Keeping:
     return Keeping(
         one * (fixed or _FEWEST),
         one * (fixed or _MOST) * paths,
-        result_bytes(features, paths),
+        result_bytes(features, paths, results),
         paths * (fixed or _NODES),
     )
 

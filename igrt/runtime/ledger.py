@@ -185,20 +185,22 @@ class Sums:
         self._points, self._names, self._scheme, self._found = points, names, scheme, found
         sizes = [o.size for o in points.outputs]
         features = max(1, sum(sizes))
-        per_slot = 8 * scheme.rules * features
+        self._per_slot = 8 * scheme.rules * features
         self._at_once = max(1, _AT_ONCE // max(features, found.features))
-        self.slots = max(1, min(len(points.paths), keep_bytes // per_slot))
+        self.slots = max(1, min(len(points.paths), keep_bytes // self._per_slot))
         self._sums = [np.zeros((self.slots, scheme.rules, f)) for f in sizes]
+        self._used: set[int] = set()
         self._stages = Stages(scheme, self.slots)
         self.first = self._stages.first
 
     @property
     def held(self) -> int:
-        """Bytes of the sums."""
-        return sum(s.nbytes for s in self._sums)
+        """Bytes of the sums of all slots that were in use: zeros take memory once written to."""
+        return len(self._used) * self._per_slot
 
     def begin(self, slot: int, path: int) -> Piece:
         """Where a path is to be evaluated first."""
+        self._used.add(slot)
         for sums in self._sums:
             sums[slot] = 0.0
         return self._stages.begin(slot, path)

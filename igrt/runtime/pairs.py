@@ -19,7 +19,7 @@ def keeping(scheme: PairScheme, directions: Directions, paths: Paths) -> Keeping
     """What `integrate_pairs` keeps of some paths: at the least that of a single one."""
     blocks, count = directions.blocks, len(paths)
     one = _bytes_per_path(scheme, directions, paths)
-    results = result_bytes(len(blocks.feature_of) + blocks.features**2, count)
+    results = result_bytes(len(blocks.feature_of) + blocks.features**2, count, count // 2)
     rows = count * blocks.features * len(scheme.plain.stages[0].alphas)
     return Keeping(one, one * count, results, rows)
 

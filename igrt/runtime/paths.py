@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -58,10 +59,10 @@ class Paths:
             at, begin = self.inputs, self.baselines
         return {n: (x, begin[n]) for n, x in at.items()}
 
-    @property
+    @cached_property
     def end_bytes(self) -> int:
-        """Bytes of all inputs and baselines."""
-        return sum(x.nbytes + b.nbytes for x, b in self.ends.values())
+        """Bytes of all inputs and baselines, but for baselines of zero, never written to."""
+        return sum(x.nbytes + (b.nbytes if b.any() else 0) for x, b in self.ends.values())
 
     def at_inputs(self, path: Array) -> dict[str, Array]:
         """What the model is fed with at the inputs of some paths, beside cotangents and references.
@@ -171,9 +172,13 @@ def rows_of(array: Array, index: Array) -> Array:
     return array[index] if len(index) != 1 else array[index[0] : index[0] + 1]
 
 
-def result_bytes(features: int, paths: int) -> int:
-    """Bytes of results: the values of each path in float64, their means, and one more in work."""
-    return 3 * 8 * features * paths
+def result_bytes(features: int, paths: int, rows: int) -> int:
+    """Bytes of results in float64.
+
+    The values of each path, the means where there are several to a row, and what is in work.
+    """
+    means = rows if rows < paths else 0
+    return 8 * features * (paths + means + 2)
 
 
 __all__ = ["Integrals", "Paths", "result_bytes", "rows_of"]

@@ -1,4 +1,20 @@
-"""How many rows one run takes: the fastest number that a memory budget allows."""
+"""How many rows one run takes: the fastest number that a memory budget allows.
+
+What an explanation takes beside the loaded model is counted in one way, wherever it is asked for:
+
+    peak = max(fixed + runs · (rows · row + points · point) + kept, before)
+
+- row, point: the tensors that are alive at once, which onnxruntime's allocator counts in a run of
+  one row and of two (`igrt.runtime.usage`), and the buffers. Where several cotangents share a
+  point, what runs once for all of them is the point's (`igrt.sharing`), else all is the row's.
+- fixed: tensors of any run, ends of paths, results, and for a staged graph (`igrt.staged`) what is
+  cut at the ends of paths and what runs on the sums.
+- runs: those under way at the same time; a run's part of what is fixed counts for each.
+- kept: sums, or gradients, of the paths in work.
+- before: what ran and was given back before the first chunk: the model alone, a prologue.
+
+More is taken for tensors than is alive (`_SLACK`), and something whatever the model (`BESIDE`).
+"""
 
 from __future__ import annotations
 

@@ -156,6 +156,7 @@ class Points:
             OutOfMemory: If not even one point fits.
             Cancelled, DeadlineExceeded: If the watch says so.
         """
+        lane: Lane | None = None
         while True:
             self.watch.check()
             count = len(alphas)
@@ -169,6 +170,7 @@ class Points:
                     return 0
                 if not self._do_with_less(count):
                     raise
+                lane = None  # its buffers go before others come
                 continue
             self._hold_back()
             under_way = None if self.at_once == 1 else self._apart(lane)

@@ -57,7 +57,7 @@ class _Sums:
 def keeping(sampling: Sampling, features: int, rows: int) -> Keeping:
     """What `sample` keeps of some rows: at the least the sums of a single one."""
     sums = _SUMS * features
-    return Keeping(sums, sums * rows, result_bytes(features, rows), rows * sampling.first)
+    return Keeping(sums, sums * rows, result_bytes(features, rows, rows), rows * sampling.first)
 
 
 def sample(

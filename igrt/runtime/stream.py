@@ -19,12 +19,12 @@ from igrt.runtime.points import Points
 from igrt.specs import Array
 
 
-def keeping(scheme: Scheme, features: int, paths: int) -> Keeping:
+def keeping(scheme: Scheme, features: int, paths: int, results: int) -> Keeping:
     """What `integrate` keeps of some paths: at the least the sums of a single one."""
     sums = 8 * scheme.rules * features
     most = sums * paths if scheme.tolerance is None else most_bytes(features, paths)
     rows = paths * len(scheme.stages[0].alphas)
-    return Keeping(sums, max(sums, most), result_bytes(features, paths), rows)
+    return Keeping(sums, max(sums, most), result_bytes(features, paths, results), rows)
 
 
 def integrate(
