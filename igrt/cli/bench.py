@@ -139,12 +139,13 @@ def lines(result: Measurement) -> list[str]:
     r = result
     threads = "threads as onnxruntime chooses" if r.threads is None else _count(r.threads, "thread")
     share = f"{r.share:.0%} of" if r.share is not None else "not counted; there are"
+    at_once = f", {_count(r.at_once, 'run')} at the same time" if r.at_once > 1 else ""
     rows = [
         ("forward pass", _ms(r.forward), "per row, in chunks of the same size"),
         ("gradient evaluation", _ms(r.evaluation), f"{r.to_forward:.2f} x the forward pass"),
         ("around the model", f"{r.around:.1%}", "of it: points, sums, Python"),
         ("matrix products", share, f"{r.rate / 1e9:.1f} GFLOP/s of a large product here"),
-        ("chunk", str(r.chunk), "rows per run"),
+        ("chunk", str(r.chunk), "rows per run" + at_once),
         ("memory, planned", _mib(r.predicted), "beside the loaded model"),
         ("memory, peak", _mib(r.peak), f"of a fresh process, {_mib(r.loaded)} before"),
         (

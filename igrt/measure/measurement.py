@@ -40,6 +40,7 @@ class Measurement:
         threads: Threads asked for; None for onnxruntime's choice.
         inputs: What was explained, in words.
         chunk: Rows per run.
+        at_once: Runs at the same time.
         forward: Seconds of a row of the model alone, in chunks of the same size.
         evaluation: Seconds of a gradient evaluation, all that is around the model included.
         around: Share of an evaluation that is not the model's: points, sums, Python.
@@ -62,6 +63,7 @@ class Measurement:
     threads: int | None
     inputs: str
     chunk: int
+    at_once: int
     forward: float
     evaluation: float
     around: float
@@ -105,6 +107,7 @@ class Measurement:
             "product_rate": self.rate,
             "share_of_product_rate": self.share,
             "chunk": self.chunk,
+            "at_once": self.at_once,
             "predicted_bytes": self.predicted,
             "loaded_bytes": self.loaded,
             "peak_bytes": self.peak,

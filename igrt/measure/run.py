@@ -100,6 +100,7 @@ def measure(
         )
     placed = explainer._placing.place(feeds, baselines)
     chunk = int(first.provenance["chunk"])
+    at_once = int(first.provenance["plan"]["at_once"])
     say("timing")
     forwards: list[float] = []
     evaluations: list[float] = []
@@ -108,7 +109,7 @@ def measure(
     start = time.monotonic()
     while len(whole) < ROUNDS and (not whole or time.monotonic() - start < _SECONDS):
         forwards.append(_forward(placed, chunk))
-        seconds, share = _evaluation(explainer, explained, len(first), chunk)
+        seconds, share = _evaluation(explainer, explained, len(first), chunk, at_once)
         evaluations.append(seconds)
         around.append(share)
         whole.append(_seconds(lambda: explainer.explain(**explained)))
@@ -125,6 +126,7 @@ def measure(
         threads=threads,
         inputs=_described(first, given=inputs is not None, seed=seed),
         chunk=chunk,
+        at_once=at_once,
         forward=median(forwards),
         evaluation=median(evaluations),
         around=median(around),
@@ -169,23 +171,25 @@ def _forward(placed: Placed, chunk: int) -> float:
 
 
 def _evaluation(
-    explainer: Explainer, explained: dict[str, Any], rows: int, chunk: int
+    explainer: Explainer, explained: dict[str, Any], rows: int, chunk: int, at_once: int
 ) -> tuple[float, float]:
-    """Seconds of a gradient evaluation behind the first chunk, and the share around the model."""
+    """Seconds of a gradient evaluation behind the first chunks, and the share around the model."""
     seen: list[tuple[int, float, float]] = []
     with Clock() as clock:
-        explainer.explain(
+        found = explainer.explain(
             **explained,
-            n_steps=-(-_CHUNKS * chunk // rows),
+            n_steps=-(-_CHUNKS * at_once * chunk // rows),
             internal_batch_size=chunk,
             progress=lambda done, _: seen.append((done, time.perf_counter(), clock.total)),
         )
-    (first, start, before), (last, end, behind) = seen[0], seen[-1]
-    if first == last:
+    if len(seen) < 2:
         raise InputError(
             "memory does not suffice to time chunks one after the other",
             hint="use a smaller memory budget, so that chunks are smaller",
         )
+    # chunks that run at the same time also end at about the same time
+    begun = min(found.provenance["plan"]["at_once"], len(seen) - 1)
+    (first, start, before), (last, end, behind) = seen[begun - 1], seen[-1]
     return (end - start) / (last - first), 1 - (behind - before) / (end - start)
 
 

@@ -22,9 +22,13 @@ class Clock:
     def __init__(self) -> None:
         self._token: Token[Clock | None] | None = None
         self._lock = threading.Lock()
-        self._running, self._start = 0, 0.0
-        self.total = 0.0
-        """Seconds during which at least one run was under way."""
+        self._running, self._start, self._over = 0, 0.0, 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds so far during which at least one run was under way."""
+        with self._lock:
+            return self._over + (time.perf_counter() - self._start if self._running else 0.0)
 
     def __enter__(self) -> Self:
         self._token = _CURRENT.set(self)
@@ -47,7 +51,7 @@ class Clock:
             with self._lock:
                 self._running -= 1
                 if not self._running:
-                    self.total += time.perf_counter() - self._start
+                    self._over += time.perf_counter() - self._start
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from igrt.measure import run as measuring
 KEYS = {
     *("model", "provider", "threads", "inputs", "rounds", "forward_ms", "evaluation_ms"),
     *("ratio_to_forward", "around_model", "product_flops", "product_rate"),
-    *("share_of_product_rate", "chunk", "predicted_bytes", "loaded_bytes", "peak_bytes"),
+    *("share_of_product_rate", "chunk", "at_once", "predicted_bytes", "loaded_bytes", "peak_bytes"),
     *("tolerance", "seconds", "evaluations", "error", "peer", "provenance"),
 }
 

@@ -32,6 +32,15 @@ def test_runs_at_the_same_time_count_once() -> None:
     assert 0.05 <= clock.total <= time.perf_counter() - start
 
 
+def test_a_run_that_is_under_way_counts_as_far_as_it_is() -> None:
+    clock = Clock()
+    with clock.running():
+        time.sleep(0.01)
+        before = clock.total
+        time.sleep(0.01)
+    assert 0.01 <= before <= clock.total - 0.01
+
+
 def test_runs_outside_of_a_clock_are_nobodys() -> None:
     clock = Clock()
     with timed():
