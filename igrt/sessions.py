@@ -108,6 +108,7 @@ class Sessions:
         self, graph: GradientGraph, arena: Arena, recorded: bool, threads: int | None = None
     ) -> Session:
         """A session of a gradient graph in the precision asked for, on its device if it has one."""
+        self._shared.let_go()
         asked = self.resources
         device, reason = cuda.opened(asked.provider)
         # the rewrites were measured, and tried, on the CPU in float32

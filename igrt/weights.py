@@ -100,7 +100,7 @@ class Shared:
     """Files of weights in a folder, each mapped once for all sessions."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, Array] = {}
+        self._files: dict[Path, mmap.mmap] = {}
 
     def arrays(self, model: bytes, folder: Path) -> dict[str, Array]:
         """What sessions of a graph read where it is, by the name of an initialiser.
@@ -116,16 +116,26 @@ class Shared:
             return {}
         found = {}
         for t in tensors:
-            file = self._file(folder / t.location)
+            file = np.frombuffer(self._file(folder / t.location), np.uint8)
             aligned = t.offset % t.dtype.itemsize == 0
             if aligned and 0 <= t.offset <= len(file) - t.length:
                 part = file[t.offset : t.offset + t.length]
                 found[t.name] = part.view(t.dtype).reshape(t.shape)
         return found
 
-    def _file(self, path: Path) -> Array:
+    def let_go(self) -> None:
+        """Have the system take back what was read so far; what is read again comes back.
+
+        The first run reads a table of embeddings, from which on nobody looks anything up.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            for file in self._files.values():
+                file.madvise(mmap.MADV_DONTNEED)
+
+    def _file(self, path: Path) -> mmap.mmap:
         if path not in self._files:
-            self._files[path] = np.memmap(path, dtype=np.uint8, mode="r")
+            with path.open("rb") as file:
+                self._files[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._files[path]
 
 
