@@ -43,7 +43,7 @@ class Placing:
         self._sequence: bool | None = None
         self._engine: Engine | None = None
         self._inside: Engine | None = None
-        self._prologue: Session | None = None
+        self._prologue: tuple[Session, NowAndThen] | None = None
 
     @property
     def note(self) -> str:
@@ -285,20 +285,24 @@ class Placing:
         rows = len(next(iter(feeds.values())))
         if memory is None:
             return rows
-        self.up_to_inner()
         shapes = {
             n: (1, *a.shape[1:]) if n in layout.inputs else a.shape[1:] for n, a in feeds.items()
         }
         taken = sum(a.nbytes for a in feeds.values())
-        return min(rows, self._alone.rows(shapes, memory - BESIDE - taken)[0])
+        return min(rows, self._up_to_inner[1].rows(shapes, memory - BESIDE - taken)[0])
 
     def up_to_inner(self) -> Session:
         """A session of the model from its inputs to the inner tensors."""
+        return self._up_to_inner[0]
+
+    @property
+    def _up_to_inner(self) -> tuple[Session, NowAndThen]:
+        """The same, and how many rows go into a run of it."""
         asked = self._subject
         with self._lock:
             if self._prologue is None:
                 part = asked.normal.then("pruned", outputs=asked.inner)
-                self._prologue, self._alone = self._sessions.open(part), NowAndThen(part)
+                self._prologue = self._sessions.open(part), NowAndThen(part)
             return self._prologue
 
 
