@@ -262,6 +262,7 @@ def show_plan(nets: list[str]) -> None:
     small = 16 * MIB  # below, a ratio says more of the allocator than of the plan
     cases: list[tuple[str, dict[str, Any]]] = [
         ("50 steps", {"n_steps": 50}),
+        ("50 steps, 2 threads", {"n_steps": 50, "threads": 2}),
         ("50 steps, chunk 8", {"n_steps": 50, "internal_batch_size": 8}),
         ("adaptive", {}),
         ("adaptive, least", {"memory": 1}),
