@@ -30,6 +30,10 @@ from igrt.staged import ROWS, Staged
 _BOTH_ENDS = 2
 """The baselines are as large as the inputs, at the least."""
 
+_PATHS = 2
+"""Paths for each of several runs at the same time: while one path waits for its last evaluations,
+others keep the cores busy (benchmarks/at_once.py)."""
+
 _ENOUGH = 4
 """Evaluations of a path from which on it may be staged: its two ends are evaluated first."""
 
@@ -255,11 +259,12 @@ class Engine:
         lean = self.lean
         with self._lock:
             if self._footprint is None:
-                self._footprint = Footprint(lean, self._open_gradient, self.most_rows, self.cores)
+                self._footprint = Footprint(lean, self._open_gradient, self.most_rows)
         before = self._forward_bytes(paths)
-        need = self._footprint.need(paths, keeping, self.memory, before)
-        room: dict[str, int] = {} if self.cores > 1 else room_on(self.gradient.provider)
-        room |= {"cores": self.cores}
+        cores = self.cores if len(paths) >= _PATHS * self.cores else 1
+        need = self._footprint.need(paths, keeping, self.memory, before, cores)
+        room: dict[str, int] = {} if cores > 1 else room_on(self.gradient.provider)
+        room |= {"cores": cores}
         return plan(need, memory=self.memory, internal_batch_size=internal_batch_size, **room)
 
     def sharing(self, planned: Plan) -> Sharing:

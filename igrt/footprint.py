@@ -41,7 +41,6 @@ class Footprint:
         opened: Its session; how it comes by its memory, and whether that is counted, is up to
             whoever asks first. The last argument says whether it has one thread.
         most_rows: Rows per run that the model allows; None for any number.
-        cores: Runs that may be under way at the same time.
     """
 
     def __init__(
@@ -49,14 +48,14 @@ class Footprint:
         graph: GradientGraph,
         opened: Callable[[Arena, bool, bool], Session],
         most_rows: int | None,
-        cores: int,
     ) -> None:
         self._graph, self._opened, self._most_rows = graph, opened, most_rows
-        self._cores = cores
         self._lock = threading.Lock()
         self._usages: dict[Shapes, tuple[int, Usage]] = {}
 
-    def need(self, paths: Paths, keeping: Keeping, memory: int | None, before: int) -> Need:
+    def need(
+        self, paths: Paths, keeping: Keeping, memory: int | None, before: int, cores: int
+    ) -> Need:
         """What runs on some paths take.
 
         Args:
@@ -64,6 +63,7 @@ class Footprint:
             keeping: What is known of the paths in work.
             memory: Byte budget; a share of the available memory by default.
             before: What the model alone took.
+            cores: Runs that may be under way at the same time.
 
         Raises:
             InputError: If the budget is known not to suffice for one row per run.
@@ -92,7 +92,7 @@ class Footprint:
                 require_room(need(Usage(estimate, 0)), memory)
                 two = need(Usage(2 * int(_UNSEEN * estimate), 0)).least
                 several = self._most_rows is None and (memory is None or two <= memory)
-                alone = at_once(int(_UNSEEN * estimate), keeping.rows, self._cores) > 1
+                alone = at_once(int(_UNSEEN * estimate), keeping.rows, cores) > 1
                 usage = self._usage(paths, estimate, shapes, several, alone)
                 self._usages[shapes] = estimate, usage
             return need(self._usages[shapes][1])
