@@ -92,7 +92,7 @@ class Engine:
         self._footprint: Footprint | None = None
         self._others: dict[Sweep, Engine] = {}
         self._stagings: dict[tuple[Shapes, bool], Staging] = {}
-        self._staged: dict[str, Staged] = {}
+        self._staged: dict[tuple[str, bool], Staged] = {}
         self._sharing: dict[Session, Sharing] = {}
 
     def under(self, sweep: Sweep) -> Engine:
@@ -337,7 +337,7 @@ class Engine:
         evaluations, runs = len(paths) * len(scheme.stages[0].alphas), -(-len(paths) // ROWS)
         if not staging.pays or evaluations * staging.saves < _AT_ENDS * runs * _RUN:
             return None
-        split, model = f"{staging.parts!r} {planned.at_once > 1}", self.lean.model
+        split, model = (repr(staging.parts), planned.at_once > 1), self.lean.model
         with self._lock:
             if split not in self._staged:
                 several = self.batched and self.most_rows is None

@@ -105,8 +105,9 @@ class Footprint:
         if is_small(estimate):
             self._opened(Arena.PATTERN, False, alone)
             return unseen
-        graph, session = self._graph, self._opened(Arena.HELD, True, alone)
-        if self._usages:  # counting is over: another size takes more or less in proportion
+        # only the first session that is opened counts
+        graph, session = self._graph, self._opened(Arena.HELD, not self._usages, alone)
+        if self._usages:  # another size takes more or less in proportion
             before, usage = next(iter(self._usages.values()))
             scale = estimate / before
             return Usage(int(scale * usage.row), int(scale * usage.fixed))

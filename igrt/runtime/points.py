@@ -132,12 +132,21 @@ class Points:
         options["of_point"] = self._of_point
         return HostLane(self._session, self.kernels, self.paths, self.outputs, **options)
 
-    def _take_lane(self) -> Lane:
-        """A lane that no run is under way in; the one of the last run where there is no other."""
+    def _take_lane(self) -> Lane | None:
+        """A lane that no run is under way in; None where there is no room for another beside some.
+
+        Raises:
+            OutOfMemory: If there is no room for the buffers of one point.
+        """
         if self._idle:
             return self._idle.pop()
-        lane = self._new_lane() if self._begun and self._open is None else self.lane
-        self._open = None
+        if self._begun and self._open is None:
+            try:
+                return self._new_lane()
+            except OutOfMemory:
+                self.at_once = len(self._begun)
+                return None
+        lane, self._open = self.lane, None
         return lane
 
     def begin(self, path: Array, baseline: Array, alphas: Array) -> int:
@@ -156,21 +165,18 @@ class Points:
             OutOfMemory: If not even one point fits.
             Cancelled, DeadlineExceeded: If the watch says so.
         """
-        lane: Lane | None = None
         while True:
             self.watch.check()
-            count = len(alphas)
+            lane = self._take_lane()  # first, as the chunk depends on what there is room for
+            if lane is None:
+                return 0
+            count = min(self.chunk, len(alphas))
             try:
-                lane = self._take_lane()  # first, as the chunk depends on what there is room for
-                count = min(self.chunk, len(alphas))
                 lane.fill(path[:count], baseline[:count], alphas[:count])
             except OutOfMemory:
-                if self._begun:
-                    self.at_once = len(self._begun)
-                    return 0
+                del lane  # its buffers go before others come
                 if not self._do_with_less(count):
                     raise
-                lane = None  # its buffers go before others come
                 continue
             self._hold_back()
             under_way = None if self.at_once == 1 else self._apart(lane)

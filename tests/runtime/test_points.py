@@ -3,13 +3,15 @@
 import itertools
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 from igrt.kernels import select
 
 from igrt.errors import DeadlineExceeded, InternalError, OutOfMemory
-from igrt.runtime.lane import Output
+from igrt.runtime import points as module
+from igrt.runtime.lane import HostLane, Output
 from igrt.runtime.paths import Paths
 from igrt.runtime.points import Points
 from igrt.runtime.watch import Watch
@@ -193,6 +195,29 @@ def test_an_error_leaves_no_run_behind():
 def test_memory_for_not_even_one_is_an_error():
     with pytest.raises(OutOfMemory):
         list(points(Echo(most_rows=0)).run(PATH, BASELINE, ALPHA))
+
+
+@pytest.mark.parametrize(("most", "left"), [(0, None), (1, (1, 1)), (2, (1, 2)), (3, (2, 1))])
+def test_buffers_that_do_not_fit_are_fewer(monkeypatch, most, left):
+    made = weakref.WeakSet()
+
+    class Small(HostLane):
+        """There is memory for the buffers of so many rows."""
+
+        def __init__(self, *given, rows, **named):
+            if sum(lane.rows for lane in list(made)) + rows > most:
+                raise OutOfMemory("too many rows")
+            super().__init__(*given, rows=rows, **named)
+            made.add(self)
+
+    monkeypatch.setattr(module, "HostLane", Small)
+    work = points(Echo(), chunk=2 if left != (2, 1) else 1, at_once=2)
+    if left is None:
+        with pytest.raises(OutOfMemory):
+            list(work.run(*FIVE))
+        return
+    assert sum(part.stop - part.start for part, _ in work.run(*FIVE)) == 5
+    assert (work.at_once, work.chunk) == left
 
 
 def test_work_ends_at_the_deadline():
